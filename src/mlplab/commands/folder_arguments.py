@@ -105,8 +105,7 @@ def existing_folder(path: Path, plugin_files: Sequence[str] = ()) -> Path:
     if reference is None:
         return path
     sweep, number = reference
-    if kind(sweep) != "sweep" or not (sweep / "plan.yaml").is_file():
-        raise ConfigError(f"{path}: {sweep} holds no sweep with a plan, so that it has no jobs.")
+    require_plan(sweep)
     load_plugins(sweep, plugin_files)
     from mlplab.sweeps.open_job import open_job
 
@@ -148,6 +147,12 @@ def require_run(folder: Path, what: str) -> None:
     """Raise ConfigError unless the folder holds a run, which `what` needs."""
     if kind(folder) != "run":
         raise ConfigError(f"{folder} holds a sweep: {what} needs a run, such as {folder}:0.")
+
+
+def require_plan(folder: Path) -> None:
+    """Raise ConfigError unless the folder holds a sweep with a plan, which lists its jobs."""
+    if kind(folder) != "sweep" or not (folder / "plan.yaml").is_file():
+        raise ConfigError(f"{folder} holds no sweep with a plan, so that it has no jobs.")
 
 
 def check_output(out: Path, force: bool, best: int | None) -> None:

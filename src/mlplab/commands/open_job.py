@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
-from mlplab.errors import ConfigError
+from mlplab.commands.folder_arguments import Options, load_plugins, parse, require_plan
 
 _OPTIONS: Options = {
     "number": {"metavar": "NUMBER", "type": int, "help": "the number of the job"},
@@ -24,8 +23,7 @@ def open_job(arguments: Sequence[str]) -> int:
     for other commands.
     """
     args = parse("open", open_job.__doc__ or "", arguments, _OPTIONS)
-    if kind(args.folder) != "sweep" or not (args.folder / "plan.yaml").is_file():
-        raise ConfigError(f"{args.folder} holds no sweep with a plan: there is no job to open.")
+    require_plan(args.folder)
     load_plugins(args.folder, args.plugin)
     from mlplab.sweeps import open_job as opening
 

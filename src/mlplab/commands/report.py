@@ -82,11 +82,11 @@ def _write_parquet(folder: Path) -> int:
     require("--parquet", "files", "pyarrow")
     from mlplab.sweeps.execution.stores import open_store
     from mlplab.sweeps.plan.plan_file import read_plan
+    from mlplab.sweeps.report.collect import collect
     from mlplab.sweeps.report.parquet import write_tables
-    from mlplab.sweeps.report.sources import results_of
 
     plan = read_plan(folder)
-    for path in write_tables(results_of(plan, folder), open_store(plan, folder)):
+    for path in write_tables(collect(plan, folder), open_store(plan, folder)):
         print(path)
     return 0
 
@@ -140,17 +140,17 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
     from mlplab.sweeps.open_job import open_jobs
     from mlplab.sweeps.plan.plan_file import read_plan
     from mlplab.sweeps.report import group_events
-    from mlplab.sweeps.report.sources import results_of
+    from mlplab.sweeps.report.collect import collect
     from mlplab.sweeps.search import search
 
     plan = read_plan(folder)
     remove_leftovers(folder)
+    results = collect(plan, folder)
     if pages is not None:
-        groups = run_sweep.write_reports(plan, folder).results.groups
-        best_first = [job.number for group in groups for job in group.jobs if job.counts]
+        best_first = [job.number for group in results.groups for job in group.jobs if job.counts]
         _write_pages(open_jobs(plan, folder, best_first[:pages] if pages > 0 else best_first))
     if (folder / group_events.FOLDER).is_dir():
-        group_events.write_group_events(results_of(plan, folder), open_store(plan, folder))
+        group_events.write_group_events(results, open_store(plan, folder))
     if (folder / search.FILE).is_file():
         conclude_search(search.rewrite_reports(folder), folder)
     else:

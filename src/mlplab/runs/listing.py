@@ -98,9 +98,10 @@ def cell_value(value: object) -> Any:
     return str(value).replace(" ", "").replace("'", "")
 
 
-def as_override(value: object) -> Any:
+def as_override(value: object) -> float | str | None:
     """Return a value for a cell of text, where a boolean is written as in an override, too."""
-    return str(value).lower() if isinstance(value, bool) else cell_value(value)
+    cell: float | str | None = str(value).lower() if isinstance(value, bool) else cell_value(value)
+    return cell
 
 
 def iso_time(seconds: float) -> str | None:

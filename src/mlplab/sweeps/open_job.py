@@ -20,7 +20,7 @@ from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.loaded_jobs import load_jobs, read_packed
 from mlplab.sweeps.execution.stores import PackStore, open_store
 from mlplab.sweeps.plan.plan import Plan
-from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.plan.plan_file import ranges_of, read_plan
 from mlplab.terminal.output import note
 from mlplab.terminal.suggested import resume_command
 from mlplab.training import FrameRecorder, select_frames
@@ -104,13 +104,8 @@ def _require_ended(plan: Plan, store: JobStore, number: int) -> None:
 
 def _ranges(numbers: Sequence[int]) -> str:
     """Numbers in order as text, such as "0 to 249, 251"."""
-    ranges: list[list[int]] = []
-    for number in sorted(numbers):
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    texts = [str(a) if a == b else f"{a} to {b}" for a, b in ranges]
+    ends = ranges_of(sorted(numbers))
+    texts = [str(first) if first == last else f"{first} to {last}" for first, last in ends]
     return ", ".join(texts[:10]) + (", ..." if len(texts) > 10 else "")
 
 

@@ -37,13 +37,13 @@ from mlplab.sweeps.plan import plan as planning
 from mlplab.sweeps.plan.hashing import Hasher
 from mlplab.sweeps.plan.plan import Options, Plan
 from mlplab.sweeps.plan.plan_file import read_plan, write_plan
-from mlplab.sweeps.plan.tracked import FOLDERS, PACKED, folders_reason
+from mlplab.sweeps.plan.tracked import FOLDERS, folders_reason
 from mlplab.sweeps.report import cross_validation
 from mlplab.sweeps.report import results as reporting
+from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.conclusions import Conclusions
-from mlplab.sweeps.report.group_events import write_group_events
+from mlplab.sweeps.report.group_events import write_tensorboard
 from mlplab.sweeps.report.results import Results
-from mlplab.sweeps.report.sources import results_of
 from mlplab.sweeps.report.status import time_of_populations, write_end, write_start
 from mlplab.sweeps.report.write import write_results
 from mlplab.terminal.output import announce, note
@@ -192,6 +192,15 @@ def train(
     write_start(folder, plan.name, len(plan.jobs), statuses)
     if not quiet:
         announce(folder)
+    ended = train_missing(plan, folder, quiet, callbacks)
+    lines = cross_validation.conclude(plan, ended.results, DataCache())
+    return replace(ended, cross_validation_lines=tuple(lines))
+
+
+def train_missing(
+    plan: Plan, folder: Path, quiet: bool = False, callbacks: Sequence[Callback] = ()
+) -> Sweep:
+    """Train the missing jobs of a plan, and conclude the sweep."""
     with _without_garbage_collection_of_plan():
         display = SweepProgress(plan, quiet)
         runner = make_executor(plan, folder, display, callbacks)
@@ -200,11 +209,7 @@ def train(
         finally:
             display.close()
         ended = conclude(plan, folder, runner.status == "interrupted", runner.compute_log)
-    return replace(
-        ended,
-        signal=runner.signals.received or 0,
-        cross_validation_lines=tuple(cross_validation.conclude(plan, ended.results, DataCache())),
-    )
+    return replace(ended, signal=runner.signals.received or 0)
 
 
 @contextlib.contextmanager
@@ -252,15 +257,6 @@ def conclude(
     return ended
 
 
-def write_tensorboard(plan: Plan, results: Results) -> None:
-    """Write the event files of configurations if jobs are in packs, where they have none, unless
-    `tracking` leaves event files out.
-    """
-    levels = {job.settings.tracking.level for job in plan.jobs}
-    if plan.options.jobs == PACKED and levels & {"scalars", "full"}:
-        write_group_events(results, open_store(plan, results.folder))
-
-
 def _statuses(results: Results) -> list[str]:
     return [job.status for job in results.jobs]
 
@@ -273,7 +269,7 @@ def write_reports(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
 
 def read_sweep(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     """Read the results of the jobs that have folders, without writing anything."""
-    results = results_of(plan, folder)
+    results = collect(plan, folder)
     statuses = {job.status for job in results.jobs}
     status = "interrupted" if interrupted else "failed" if statuses - {"done", "pruned"} else "done"
     return Sweep(folder, plan, results, status)

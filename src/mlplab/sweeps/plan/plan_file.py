@@ -90,9 +90,15 @@ def _job_lines(plan: Plan, bases: Bases) -> Iterator[str]:
 
 def ranges_text(numbers: Sequence[int]) -> str:
     """Return numbers in their order, such as "0-255, 300" for 256 in a row and one more."""
+    return ", ".join(
+        str(first) if first == last else f"{first}-{last}" for first, last in ranges_of(numbers)
+    )
+
+
+def ranges_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the first and the last of each run of consecutive numbers, in their order."""
     runs = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
-    ends = [(of_run[0][1], of_run[-1][1]) for of_run in (list(pairs) for _, pairs in runs)]
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
+    return [(of_run[0][1], of_run[-1][1]) for of_run in (list(pairs) for _, pairs in runs)]
 
 
 def read_ranges(text: object, known: Collection[int]) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlplab.runs.run_index import SUMMARY_NUMBERS
 from mlplab.sweeps.execution.job_store import JobStore
@@ -18,15 +20,23 @@ def collect(plan: Plan, folder: Path) -> Results:
     job_store = open_store(plan, folder)
     job_store.refresh()
     jobs = [result(plan, job, job_store) for job in plan.jobs]
+    options = plan.options
     return Results(
-        *(plan.name, folder, jobs, plan.options.metric, plan.flags),
-        packed_history=job_store.history if plan.options.jobs == PACKED else None,
+        *(plan.name, folder, jobs, options.metric, plan.flags, options.diverged, options.threshold),
+        packed_history=job_store.history if options.jobs == PACKED else None,
     )
 
 
 def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
     """Return the result of one job, as of the last `job_store.refresh`."""
     summary = job_store.summary(job.number) or {"status": "missing", "reason": "not trained yet"}
+    return job_result(job, summary, job_store.job_folder(job.number), plan.keys)
+
+
+def job_result(
+    job: Job, summary: Mapping[str, Any], folder: Path, keys: Sequence[str] = ()
+) -> JobResult:
+    """Return the result that the summary.json of a job states, with its values for these keys."""
     facts = {key: summary[key] for key in SUMMARY_NUMBERS if key in summary}
     if isinstance(job.settings.validation, KFold):
         facts["folds"] = job.settings.validation.folds
@@ -34,12 +44,12 @@ def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
         number=job.number,
         status=str(summary["status"]),
         reason="" if summary["status"] == "done" else str(summary.get("reason", "")),
-        values={key: value_of(job, key) for key in plan.keys},
+        values={key: value_of(job, key) for key in keys},
         metrics={
             name: float("nan") if value is None else float(value)
             for name, value in (summary.get("metrics") or {}).items()
         },
         overrides=job.overrides,
-        folder=job_store.job_folder(job.number),
+        folder=folder,
         facts=facts,
     )

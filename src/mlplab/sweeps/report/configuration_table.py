@@ -7,10 +7,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from mlplab.runs.listing import as_override
 from mlplab.sweeps.report.comparisons import Difference
 from mlplab.sweeps.report.conclusions import Conclusions, modes_text
 from mlplab.sweeps.report.formats import latex_table, markdown_table
-from mlplab.sweeps.report.results import Group, Results, cell_value, value_text
+from mlplab.sweeps.report.results import Group, Results, value_text
 from mlplab.sweeps.report.statistics import Statistics
 from mlplab.terminal.output import rounded
 
@@ -47,7 +48,7 @@ def text_table(
             *_statistics(group.statistics(results.headline)),
             *_difference(difference),
             *map(str, _counts(results, group)),
-            *([_share_text(results, group)] if results.threshold is not None else []),
+            *([share_text(results, group)] if results.threshold is not None else []),
             *([text] if any(modes) else []),
         ]
         for group, difference, text in zip(
@@ -83,7 +84,7 @@ def records(conclusions: Conclusions) -> list[dict[str, object]]:
     results = conclusions.results
     return [
         {
-            **{key: cell_value(group.values[key]) for key in results.axes},
+            **{key: as_override(group.values[key]) for key in results.axes},
             "metric": results.headline,
             **_numbers(group.statistics(results.headline)),
             **dict(zip(SEED_COUNTS[1:], _counts(results, group)[1:], strict=True)),
@@ -131,8 +132,8 @@ def document(conclusions: Conclusions) -> dict[str, object]:
                 "values": records(Conclusions(effect.results)),
                 "pairs": [
                     {
-                        "first": cell_value(effect.results.groups[j].values[effect.key]),
-                        "second": cell_value(effect.results.groups[i].values[effect.key]),
+                        "first": as_override(effect.results.groups[j].values[effect.key]),
+                        "second": as_override(effect.results.groups[i].values[effect.key]),
                         **difference_numbers(difference),
                     }
                     for (i, j), difference in effect.comparisons.all_pairs.items()
@@ -198,7 +199,8 @@ def _share(results: Results, group: Group) -> float | None:
     return group.share(results.headline, results.threshold or 0.0)
 
 
-def _share_text(results: Results, group: Group) -> str:
+def share_text(results: Results, group: Group) -> str:
+    """Return the share of solved seeds, such as "67 %"."""
     share = _share(results, group)
     return "-" if share is None else f"{100 * share:.0f} %"
 

@@ -12,6 +12,9 @@ import numpy as np
 
 from mlplab.runs.hparams import final_scalars, to_cell
 from mlplab.sweeps.execution.job_store import Columns, JobStore
+from mlplab.sweeps.execution.stores import open_store
+from mlplab.sweeps.plan.plan import Plan
+from mlplab.sweeps.plan.tracked import PACKED
 from mlplab.sweeps.report.results import Group, JobResult, Results, value_text
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter
@@ -24,6 +27,15 @@ MAX_BYTES = 256 << 20
 
 BEST_JOBS = 10
 """Jobs that get a run of their own with every evaluation."""
+
+
+def write_tensorboard(plan: Plan, results: Results) -> None:
+    """Write the event files of configurations if jobs are in packs, where they have none, unless
+    `tracking` leaves event files out.
+    """
+    levels = {job.settings.tracking.level for job in plan.jobs}
+    if plan.options.jobs == PACKED and levels & {"scalars", "full"}:
+        write_group_events(results, open_store(plan, results.folder))
 
 
 def write_group_events(results: Results, job_store: JobStore) -> Path:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from mlplab.runs.listing import as_override
 from mlplab.sweeps.report.comparisons import Difference
 from mlplab.sweeps.report.conclusions import Conclusions, modes_text
 from mlplab.sweeps.report.configuration_table import p_text
-from mlplab.sweeps.report.results import Group, Results, cell_value, is_number, value_text
+from mlplab.sweeps.report.results import Group, Results, is_number, value_text
 from mlplab.sweeps.report.statistics import Statistics
 from mlplab.terminal.output import rounded
 
@@ -159,7 +160,7 @@ def _swept(results: Results, keys: Iterable[str]) -> list[Column]:
 
 def _cell(value: object) -> dict[str, object]:
     """Return the cell of a swept value; numbers sort as numbers."""
-    return {"shown": value_text(value), "value": cell_value(value)}
+    return {"shown": value_text(value), "value": as_override(value)}
 
 
 def _link(results: Results, number: int) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics as measures
 from mlplab.extras import require
+from mlplab.runs.listing import as_override
 from mlplab.sweeps.execution.job_store import Columns
 from mlplab.sweeps.report.modes import Split, two_groups
 from mlplab.sweeps.report.statistics import Statistics
@@ -274,20 +275,9 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def cell_value(value: object) -> float | str | None:
-    """Return a swept value for a cell; booleans and lists become strings as in an override."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return (
-        value
-        if value is None or isinstance(value, (int, float, str))
-        else str(value).replace(" ", "").replace("'", "")
-    )
-
-
 def value_text(value: object) -> str:
     """Return a swept value as the text of a cell."""
-    cell = cell_value(value)
+    cell = as_override(value)
     return "null" if cell is None else f"{cell:g}" if isinstance(cell, float) else plain(str(cell))
 
 
@@ -302,7 +292,7 @@ def rows(results: Results) -> list[list[object]]:
         [
             job.number,
             job.status,
-            *(cell_value(job.values[key]) for key in results.keys),
+            *(as_override(job.values[key]) for key in results.keys),
             *(job.metrics.get(name) for name in results.metric_names),
             *(job.facts.get(key) for key in FACTS),
             job.reason,

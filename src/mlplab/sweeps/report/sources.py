@@ -11,12 +11,11 @@ from mlplab.config import settings_of_folder
 from mlplab.config.override_lines import split
 from mlplab.runs.plan_text import NAME
 from mlplab.runs.resume_checks import flatten, result_config
-from mlplab.runs.run_index import SUMMARY_NUMBERS, summary_of
-from mlplab.sweeps.plan.plan import Job, Plan, value_of
+from mlplab.runs.run_index import summary_of
+from mlplab.sweeps.plan.plan import Job, value_of
 from mlplab.sweeps.plan.plan_file import read_plan
-from mlplab.sweeps.report.collect import collect
+from mlplab.sweeps.report.collect import collect, job_result
 from mlplab.sweeps.report.results import SEEDS, JobResult, Results
-from mlplab.validation import KFold
 
 FROM = "from"
 """The key that tells apart jobs of different folders with the same configuration and seeds."""
@@ -35,32 +34,16 @@ class Source:
 def read_sweep_results(folder: Path) -> Source:
     """Read the plan and the results of a sweep; damaged files raise as in `read_plan`."""
     plan = read_plan(folder)
-    return Source(folder, plan.jobs, results_of(plan, folder), plan.keys)
-
-
-def results_of(plan: Plan, folder: Path) -> Results:
-    """Return the results of the jobs of a plan, with the options of its statistics."""
-    options = plan.options
-    return replace(collect(plan, folder), diverged=options.diverged, threshold=options.threshold)
+    return Source(folder, plan.jobs, collect(plan, folder), plan.keys)
 
 
 def read_run_results(folder: Path) -> Source:
     """Read a run. Raises ConfigError for a configuration that cannot be read."""
     settings = settings_of_folder(folder)
     summary = summary_of(folder) or {"status": "missing", "reason": "no summary.json"}
-    facts = {key: summary[key] for key in SUMMARY_NUMBERS if key in summary}
-    if isinstance(settings.validation, KFold):
-        facts["folds"] = settings.validation.folds
-    metrics = {
-        name: float("nan") if value is None else float(value)
-        for name, value in (summary.get("metrics") or {}).items()
-    }
-    status = str(summary["status"])
-    reason = "" if status == "done" else str(summary.get("reason", ""))
-    result = JobResult(0, status, reason, {}, metrics, settings.overrides, folder, facts)
-    typed = dict(map(split, settings.overrides))
-    results = Results(settings.name, folder, [result])
-    return Source(folder, (Job(0, "", settings),), results, tuple(typed))
+    job = Job(0, "", settings)
+    results = Results(settings.name, folder, [job_result(job, summary, folder)])
+    return Source(folder, (job,), results, tuple(dict(map(split, settings.overrides))))
 
 
 def read_source(folder: Path) -> Source:

@@ -5,15 +5,15 @@ conclude, the failures and the best command line.
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 import textwrap
 from typing import TextIO
 
 from mlplab.sweeps.report.comparisons import Difference
 from mlplab.sweeps.report.conclusions import Conclusions
+from mlplab.sweeps.report.configuration_table import share_text
 from mlplab.sweeps.report.results import Group, Results, value_text
-from mlplab.terminal.output import count, is_terminal, plain, rounded, say
+from mlplab.terminal.output import count, plain, rounded, say, terminal_width
 from mlplab.terminal.suggested import train_command
 from mlplab.terminal.table import aligned
 
@@ -45,9 +45,6 @@ def cells(results: Results, group: Group, difference: Difference | None) -> list
     """
     statistics = group.statistics(results.headline)
     half = statistics.half_width
-    share = (
-        group.share(results.headline, results.threshold) if results.threshold is not None else None
-    )
     return [
         *(value_text(group.values[key]) for key in results.axes),
         statistics.interval,
@@ -55,11 +52,7 @@ def cells(results: Results, group: Group, difference: Difference | None) -> list
         "" if difference is None else _signed(difference),
         str(statistics.n),
         str(group.failures),
-        *(
-            ["-" if share is None else f"{share:.0%}".replace("%", " %")]
-            if results.threshold is not None
-            else []
-        ),
+        *([share_text(results, group)] if results.threshold is not None else []),
     ]
 
 
@@ -105,8 +98,7 @@ def print_table(
     `conclusions` are those of the results, if they are known.
     """
     stream = sys.stdout if stream is None else stream
-    width = shutil.get_terminal_size().columns if is_terminal(stream) else None
-    for line in lines(results, width, conclusions):
+    for line in lines(results, terminal_width(stream), conclusions):
         say(line, stream, strict=True)
 
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mlplab.config.builder import build
+from mlplab.config.builder import Builder
 from mlplab.config.composer import Composer
 from mlplab.config.sweep_options import Sweep as SweepOptions
 from mlplab.errors import ConfigError
@@ -152,8 +152,12 @@ class Search:
 
         Empty parameters give the settings of the base configuration.
         """
+        builder = Builder()
         built = [
-            [build(self.composer.compose(job)) for job in self.replicates.jobs(values, seeds)]
+            [
+                builder.build(self.composer.compose(job))
+                for job in self.replicates.jobs(values, seeds)
+            ]
             for values in params
         ]
         if self.folder is None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
 from mlplab.sweeps import run_sweep
-from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.hashing import job_hash
 from mlplab.sweeps.plan.plan import Plan
@@ -104,15 +103,7 @@ def train_again(search: Search, folder: Path, plan: Plan) -> Sweep:
         return run_sweep.conclude(plan, folder / FOLDER)
     if not search.quiet:
         note(f"the best configurations train again with {len(search.new_seeds)} new seeds")
-    display = SweepProgress(plan, search.quiet)
-    runner = run_sweep.make_executor(plan, folder / FOLDER, display)
-    try:
-        runner.run()
-    finally:
-        display.close()
-    is_interrupted = runner.status == "interrupted"
-    ended = run_sweep.conclude(plan, folder / FOLDER, is_interrupted, runner.compute_log)
-    return dataclasses.replace(ended, signal=runner.signals.received or 0)
+    return run_sweep.train_missing(plan, folder / FOLDER, search.quiet)
 
 
 def _trials(search: Search, study: Study) -> list[int]:

@@ -18,6 +18,7 @@ from mlplab.io.reading import reading
 from mlplab.runs import RunFolder
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.report.group_events import write_tensorboard
 from mlplab.sweeps.report.status import write_end, write_start
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.definition import Search
@@ -56,7 +57,7 @@ def run_search(search: Search, folder: Path) -> Sweep:
         search.ended = _train(search, folder, study)
         write_search(folder, study, search.ended.results, read_retraining(search, folder, study))
         if search.ended.status != "interrupted":
-            run_sweep.write_tensorboard(search.ended.plan, search.ended.results)
+            write_tensorboard(search.ended.plan, search.ended.results)
     return search.ended
 
 
@@ -124,7 +125,7 @@ def rewrite_reports(folder: Path) -> Sweep:
     search has no plan yet.
     """
     search = read_search(folder)
-    sweep = run_sweep.write_reports(read_plan(folder), folder)
+    sweep = run_sweep.read_sweep(read_plan(folder), folder)
     study = open_study(search, folder)
     write_search(folder, study, sweep.results, read_retraining(search, folder, study))
     return sweep
