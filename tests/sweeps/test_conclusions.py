@@ -14,7 +14,10 @@ import pytest
 from harness import record_measurement, size
 from scipy import stats
 
+import mlplab
 from mlplab.errors import ConfigError
+from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.comparisons import Comparisons
 from mlplab.sweeps.report.conclusions import Conclusions, modes_text
 from mlplab.sweeps.report.intervals import holm, mean_interval, student
@@ -355,3 +358,10 @@ def test_the_share_of_solved_seeds():
     assert group.share(METRIC, 0.95) == 0.75
     (losses,) = groups_of([[0.9, 0.1]], "val/loss")
     assert losses.share("val/loss", 0.1) == 0.5
+
+
+def test_collected_results_have_the_options_of_their_statistics():
+    overrides = ["experiment=xor_mlp", "training.epochs=1", "seed=0,1", "tracking=off"]
+    mlplab.sweep([*overrides, "sweep.diverged=drop", "sweep.threshold=0.9"], Path("s"))
+    results = collect(read_plan(Path("s")), Path("s"))
+    assert (results.diverged, results.threshold) == ("drop", 0.9)
