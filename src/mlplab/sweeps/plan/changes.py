@@ -53,14 +53,23 @@ class Bases:
             return "" if _agree(base, node) else json.dumps(node)
         key = id(base), id(node)
         if (known := self._texts.get(key)) is None:
-            change = node if isinstance(node, list) else _changes(base, node)
-            text = json.dumps(change) if change or isinstance(node, list) else ""
+            if isinstance(node, list):
+                text = "" if _agree(base, node) else json.dumps(node)
+            else:
+                text = json.dumps(changes) if (changes := _changes(base, node)) else ""
             known = self._texts[key] = node, text
         return known[1]
 
 
 def _agree(base: object, value: object) -> bool:
-    return value == base and type(value) is type(base) and not isinstance(value, list)
+    """Whether two values are equal and of equal types, as 1, 1.0 and true are not."""
+    if type(value) is not type(base) or value != base:
+        return False
+    if isinstance(value, list):
+        return all(map(_agree, base, value))  # type: ignore[call-overload]
+    if isinstance(value, dict):
+        return all(_agree(base[key], inner) for key, inner in value.items())  # type: ignore[index]
+    return True
 
 
 def _changes(base: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
