@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import contextlib
 import json
 import os
 import select
@@ -167,7 +168,8 @@ class CliProcess:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)

@@ -25,11 +25,13 @@ TIME_OF_LOG = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
 RESUME_LINES = re.compile(
     r"INFO (resumed; device |from the checkpoint of step |no checkpoint yet: )"
     r"|WARNING the previous process was killed, "
-    r"|WARNING state-\d{12}\.safetensors was never completed"
+    r"|WARNING \S+/state-\d{12}\.safetensors was never completed"
     r"|INFO interrupted while drawing: "
     r"|INFO SIG[A-Z0-9]+: stopped after step "
 )
 """The lines that a resume adds to log.txt."""
+TOGETHER = re.compile(r"one of \d+ trained together")
+"""How many jobs train together depends on how many are left after a kill."""
 DRAWN_IN_TIME = ("decision", "units", "hidden")
 """Images of which more or fewer are drawn during a training, depending on the time it takes."""
 DISTRIBUTIONS = ("weights/", "biases/", "gradients/", "activations/")
@@ -50,6 +52,7 @@ def ignored(path: Path) -> None:
 
 def log(path: Path) -> list[str]:
     lines = [TIME_OF_LOG.sub("", line) for line in path.read_text().splitlines()]
+    lines = [TOGETHER.sub("one of some trained together", line) for line in lines]
     kept = [line for line in lines if not RESUME_LINES.match(line)]
     # killed after the line that ends it: the resumed process writes the two lines again
     unique = list(dict.fromkeys(kept))
@@ -61,6 +64,7 @@ def run_summary(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text())
     for key in COMPUTE_TIME:
         assert content.pop(key) >= 0
+    assert content.pop("population", 1) >= 1  # as TOGETHER
     for population in content.get("populations", ()):
         assert all(population.pop(key) >= 0 for key in COMPUTE_TIME)
     return content
@@ -113,8 +117,8 @@ FILES: tuple[tuple[str, Callable[[Path], Any], str], ...] = (
         (name, ignored, "names the host, process and time of the last owner")
         for name in (".lock", ".locks/*/.lock", ".search/.lock")
     ),
-    ("log.txt", log, "times, and the lines that tell of a kill and a resume"),
-    ("summary.json", run_summary, "computing time"),
+    ("log.txt", log, "times, how many trained together, and the lines of a kill and a resume"),
+    ("summary.json", run_summary, "computing time, and how many jobs trained together"),
     (".compute.csv", ignored, "computing time"),
     ("provenance.json", origin, "the time of the start, and an entry for each resume"),
     ("checkpoints/history.bin", measurements, "one record a save; the time of each row"),
@@ -127,6 +131,7 @@ FILES: tuple[tuple[str, Callable[[Path], Any], str], ...] = (
     *((f"pictures/{name}", exact, "") for name in ("*.png", "*.md")),
     *((name, exact, "") for name in ("projector/*.tsv", "projector_config.pbtxt", "artifacts/*")),
     *((name, exact, "") for name in ("report.html", "summary.md", "search.md", "search.yaml")),
+    ("plotly.min.js", exact, ""),
     *((name, exact, "") for name in ("data_report.md", "data.safetensors", "error.txt")),
     *((name, exact, "") for name in ("animation.gif", "*.onnx", "*.pt2", "*.csv", "*.parquet")),
 )

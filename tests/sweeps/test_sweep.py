@@ -894,9 +894,10 @@ def test_500_jobs_killed_20_times():
         "optimizer.lr=0.01,0.03",
         "seed=range(50)",
         "tracking.checkpoint_seconds=0.001",
+        "tracking.jobs=folders",
     ]
     assert main(["train", "-m", *overrides, "hydra.sweep.dir=undisturbed"]) == 0
-    random, seen, plugins = np.random.default_rng(3), {}, []
+    random, seen, plugins, while_writing = np.random.default_rng(3), {}, [], 0
     for number in range(20):
         name = f"paused_{number}"
         # every other kill, while folders are written, costs a population
@@ -905,18 +906,20 @@ def test_500_jobs_killed_20_times():
         begin = (
             ["resume", "sweep"] if number else ["train", "-m", *overrides, "hydra.sweep.dir=sweep"]
         )
-        driver = start(*begin, *plugins)
         if while_training:
+            driver = start(*begin, *plugins)
             wait_until_paused(driver, name)
             driver.kill()
             driver.communicate()
-        else:
-            kill_while_it_writes(driver, int(random.integers(1, 90)))
+        else:  # a folder takes about 20 operations
+            run(*begin, *plugins, code=-9, kill_at=int(random.integers(1200, 3500)), timeout=200)
+            while_writing += len(list(Path("sweep/jobs").glob("*"))) > len(seen)
         for path in Path("sweep/jobs").glob("*") if Path("sweep/jobs").exists() else ():
             if path.name in seen:
                 assert stamps(path) == seen[path.name]
             else:
                 seen[path.name] = stamps(path)
+    assert while_writing >= 1
     run("resume", "sweep", *plugins, timeout=200)
     for name, before in seen.items():
         assert stamps(Path("sweep/jobs", name)) == before
