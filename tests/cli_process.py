@@ -8,8 +8,8 @@ command line for subprocess.
 from __future__ import annotations
 
 import atexit
-import functools
 import contextlib
+import functools
 import json
 import os
 import select
