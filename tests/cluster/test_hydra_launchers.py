@@ -213,6 +213,10 @@ def test_a_launcher_that_is_not_installed(launcher, monkeypatch, capfd, tmp_path
     ("overrides", "messages"),
     [
         (["hydra/launcher=job"], ("Did you mean `hydra/launcher=joblib`?",)),
+        (
+            ["hydra/launcher=basic", "tracking.jobs=packed"],
+            ("tracking.jobs=folders", "sweep.workers=N", "sweep.engine=slurm"),
+        ),
         (["hydra/sweeper=optuna"], ("sweep.trials=64",)),
         (
             ["hydra.launcher.n_jobs=2"],
