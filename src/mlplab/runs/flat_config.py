@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mlplab.config.override_lines import key_of
-from mlplab.io.files import parse_yaml
+from mlplab.io.plain_yaml import read_yaml
 
 MAX_BYTES = 1 << 20
 """Size of a file of a run that is read for a list."""
@@ -83,6 +83,6 @@ def _read_yaml(path: Path) -> object:
     """The content of a file; None if it is missing, damaged or above 1 MiB."""
     try:
         text = path.read_text(encoding="utf-8") if path.stat().st_size <= MAX_BYTES else ""
-        return parse_yaml(text)
+        return read_yaml(text)
     except Exception:  # whatever a damaged file raises
         return None
