@@ -38,7 +38,7 @@ def test_configurations_of_mlplab_are_read_quickly():
         text = yaml.safe_dump(parse_yaml(file.read_text()))
         assert outcome(read_yaml, text) == outcome(parse_yaml, text), file
         plain += _plain_document(text) is not None
-    assert plain > 0.9 * len(files)
+    assert plain > 0.8 * len(files)  # the others have lists of mappings
 
 
 @pytest.mark.campaign("fuzz", small=True)
