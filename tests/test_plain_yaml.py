@@ -1,4 +1,4 @@
-"""The quick reader of YAML gives what PyYAML gives, for what mlplab writes and for anything else."""
+"""The quick reader of YAML gives what PyYAML gives, for what mlplab writes and for anything."""
 
 from __future__ import annotations
 

@@ -33,13 +33,13 @@ BEST_JOBS = 10
 """Jobs that get a run of their own with every evaluation."""
 
 
-def write_tensorboard(plan: Plan, results: Results) -> None:
+def write_tensorboard(plan: Plan, results: Results, job_store: JobStore | None = None) -> None:
     """Write the event files of configurations if jobs are in packs, where they have none, unless
     `tracking` leaves event files out.
     """
     levels = {job.settings.tracking.level for job in plan.jobs}
     if plan.options.jobs == PACKED and levels & {"scalars", "full"}:
-        write_group_events(results, open_store(plan, results.folder))
+        write_group_events(results, job_store or open_store(plan, results.folder))
 
 
 def write_group_events(results: Results, job_store: JobStore) -> Path:

@@ -72,8 +72,8 @@ def with_groups(results: Results, keys: Sequence[str]) -> tuple[Results, str]:
 
 
 def effects(results: Results) -> list[Effect]:
-    """Return the effect of each swept key, which a folder is not, with two to `MAX_VALUES` values that were combined with
-    the same values of the others and the same seeds.
+    """Return the effect of each swept key with two to `MAX_VALUES` values that were combined with
+    the same values of the others and the same seeds. The folder of a job is no such key.
     """
     names = (*dict.fromkeys([results.headline, *_losses(results)]),)
     output = []
