@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 __all__ = [
     "CheckpointError",
@@ -115,7 +116,8 @@ class DamagedFileError(FolderError):
 
     def __init__(self, path: str | os.PathLike[str], fault: object, remedy: str) -> None:
         reason = " ".join(str(fault).split()).rstrip(".")
-        super().__init__(f"{path} cannot be read: {reason}. {remedy}")
+        self.path, self.fault = Path(path), f"{path} cannot be read: {reason}"
+        super().__init__(f"{self.fault}. {remedy}")
 
 
 class CheckpointError(FolderError):

@@ -1,5 +1,6 @@
 """A sweep on a real Slurm and a real Ray on this machine: the same results as with local workers,
-whatever crashes meanwhile, and bit-identical results after preemption.
+whatever crashes meanwhile, and bit-identical results after preemption. Jobs are stored in packs,
+as by default, or in folders.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import pandas as pd
 import pytest
 from harness import wait_for
 from safetensors.torch import load_file
+
+from mlplab.runs.packs import Packs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.campaign("cluster"), pytest.mark.timeout(900)]
 JOBS = [
@@ -37,6 +40,7 @@ NUMBERS = [
     "test/accuracy",
     "best_epoch",
 ]
+in_both_forms = pytest.mark.parametrize("form", ["packed", "folders"])
 MLPLAB = [sys.executable, "-W", "ignore", "-m", "mlplab"]
 
 
@@ -64,15 +68,21 @@ def local(tmp_path_factory):
     return pd.read_csv(folder / "local" / "results.csv")
 
 
-def begin(env, *more, folder="cluster"):
-    command = [*MLPLAB, "train", "-m", *JOBS, "sweep.workers=2", f"hydra.sweep.dir={folder}", *more]
-    with open(f"{folder}.driver.log", "ab") as log:
+def begin(env, *more, form="packed"):
+    command = [*MLPLAB, "train", "-m", *JOBS, "sweep.workers=2", "hydra.sweep.dir=cluster", *more]
+    command.append(f"tracking.jobs={form}")
+    with open("cluster.driver.log", "ab") as log:
         return subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
 
-def jobs(folder="cluster"):
-    jobs_folder = Path(folder) / "jobs"
-    return len(list(jobs_folder.iterdir())) if jobs_folder.is_dir() else 0
+def jobs():
+    """When each stored job ended, by number: a job that is trained again has another time."""
+    stored = Path("cluster/jobs").glob("*/summary.json")
+    if ended := {int(path.parent.name): path.stat().st_mtime for path in stored}:
+        return ended
+    packs = Packs(Path("cluster"))
+    packs.refresh()
+    return {number: packs.ended(number) for number in packs.numbers}
 
 
 def workers(folder="cluster"):
@@ -93,8 +103,9 @@ def workers(folder="cluster"):
     return numbers
 
 
-def assert_equal(local, folder="cluster"):
-    results = pd.read_csv(f"{folder}/results.csv")
+def assert_equal(local, form="packed"):
+    assert Path("cluster/packs").exists() == (form == "packed")
+    results = pd.read_csv("cluster/results.csv")
     assert (results.status == "done").all()
     assert len(results) == len(set(results.job)) == 500
     pd.testing.assert_frame_equal(results[NUMBERS], local[NUMBERS], check_exact=True)
@@ -103,9 +114,10 @@ def assert_equal(local, folder="cluster"):
 SLURM = ["sweep.engine=slurm", "sweep.cluster={partition:main,minutes:30}"]
 
 
-def test_slurm_gives_the_numbers_of_this_machine(slurm, local):
-    assert begin(slurm, *SLURM).wait(400) == 0
-    assert_equal(local)
+@in_both_forms
+def test_slurm_gives_the_numbers_of_this_machine(slurm, local, form):
+    assert begin(slurm, *SLURM, form=form).wait(400) == 0
+    assert_equal(local, form)
     log = Path("cluster/workers.log").read_text()
     assert "COMPLETED, exit code 0:0 on n1" in log
     assert "COMPLETED, exit code 0:0 on n2" in log
@@ -114,18 +126,19 @@ def test_slurm_gives_the_numbers_of_this_machine(slurm, local):
     assert [path.name for path in workers.iterdir() if path.suffix != ".log"] == ["0.sh"]
 
 
-def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, local):
-    driver = begin(slurm, *SLURM)
+@in_both_forms
+def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, local, form):
+    driver = begin(slurm, *SLURM, form=form)
     wait_for(lambda: len(workers()) == 2)
     os.kill(workers()[0], signal.SIGKILL)
-    wait_for(lambda: jobs() > 0)
+    wait_for(jobs)
     first = run("squeue", "-h", "-o", "%i", "-t", "R", env=slurm).split()
     if first:
         subprocess.run(["scancel", first[0]], env=slurm, check=True)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     run("scontrol", "update", "nodename=n2", "state=down", "reason=test", env=slurm)
-    done = {str(path): path.stat().st_mtime for path in Path("cluster/jobs").glob("*/summary.json")}
+    done = jobs()
     resumed = subprocess.Popen(
         [*MLPLAB, "resume", "cluster", "sweep.workers=2", *SLURM],
         env=slurm,
@@ -136,9 +149,8 @@ def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, l
     # in case it did not recover by itself
     subprocess.run(["scontrol", "update", "nodename=n2", "state=resume"], env=slurm, check=False)
     assert resumed.wait(600) == 0
-    assert_equal(local)
-    assert len(done) > 0
-    assert all(Path(path).stat().st_mtime == moment for path, moment in done.items())
+    assert_equal(local, form)
+    assert done.items() <= jobs().items()
 
 
 @pytest.mark.parametrize("count", [1, 2], ids=["a job", "a task of an array"])
@@ -195,15 +207,17 @@ def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path, count):
 
 def test_slurm_can_be_left_and_collected(slurm, local):
     assert begin(slurm, *SLURM, "sweep.detach=true").wait(60) != 2
-    wait_for(lambda: jobs() == 500, 300)
+    wait_for(lambda: len(jobs()) == 500, 300)
     run(*MLPLAB, "resume", "cluster", env=slurm)
     assert_equal(local)
 
 
-def test_ray_gives_the_numbers_of_this_machine(ray, local):
+@in_both_forms
+def test_ray_gives_the_numbers_of_this_machine(ray, local, form):
     address, env, _ = ray
-    assert begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}").wait(400) == 0
-    assert_equal(local)
+    engine = ["sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}"]
+    assert begin(env, *engine, form=form).wait(400) == 0
+    assert_equal(local, form)
 
 
 def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
@@ -212,7 +226,7 @@ def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
     driver = begin(env, *engine)
     wait_for(lambda: len(workers()) == 2)
     os.kill(workers()[0], signal.SIGKILL)
-    wait_for(lambda: jobs() > 0)
+    wait_for(jobs)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert (

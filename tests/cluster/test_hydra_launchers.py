@@ -213,6 +213,10 @@ def test_a_launcher_that_is_not_installed(launcher, monkeypatch, capfd, tmp_path
     ("overrides", "messages"),
     [
         (["hydra/launcher=job"], ("Did you mean `hydra/launcher=joblib`?",)),
+        (
+            ["hydra/launcher=basic", "tracking.jobs=packed"],
+            ("tracking.jobs=folders", "sweep.workers=N", "sweep.engine=slurm"),
+        ),
         (["hydra/sweeper=optuna"], ("sweep.trials=64",)),
         (
             ["hydra.launcher.n_jobs=2"],
@@ -233,6 +237,16 @@ def test_invalid_launchers_are_rejected(overrides, messages, capfd, tmp_path):
     for text in messages:
         assert text in errors
     assert not list(tmp_path.iterdir())
+
+
+def test_values_of_a_sweep_in_the_place_of_hydra_are_refused(capfd):
+    Path("conf/experiment").mkdir(parents=True)
+    text = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 1,2\n"
+    Path("conf/experiment/swept.yaml").write_text(text)
+    assert main(["train", "-m", "experiment=swept", "dataset=xor"]) == 2
+    errors = capfd.readouterr().err
+    assert "`hydra.sweeper.params`" in errors
+    assert "sweep: {grid: {KEY: [A, B]}}" in errors
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,9 @@ def _json(capsys, *names):
 def test_the_same_configurations_of_two_folders_have_a_column_from(folders, capsys):
     rows = records(folders, capsys, "compare", str(folders / "first"), str(folders / "first"))
     assert {row["from"] for row in rows} == {str(folders / "first")}
+    names = [str(folders / "first")] * 2
+    effects = json.loads(_json(capsys, *names))["effects"]
+    assert {effect["key"] for effect in effects} == {"optimizer", "optimizer.lr"}
 
 
 def test_two_runs_are_shown_side_by_side(folders, capsys):

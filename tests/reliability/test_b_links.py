@@ -18,9 +18,9 @@ from mlplab.cli import main
 from mlplab.errors import LinkError
 from mlplab.io.files import AppendFile, open_atomic
 from mlplab.io.links import make_folder, open_to_append
-from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution.engines.local import Process
 from mlplab.sweeps.execution.worker_pool import WorkerPool
+from mlplab.sweeps.folder import can_join
 from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.search.study import Study
 
@@ -223,7 +223,7 @@ def test_b21_the_folder_itself_may_be_reached_through_a_link(finished, tmp_path)
     (tmp_path / "outputs").symlink_to(tmp_path / "elsewhere")
     assert main(["train", *QUICK, "tracking=off"]) == 0
     assert list((tmp_path / "elsewhere").rglob("weights.safetensors"))
-    assert run_sweep.can_join(tmp_path / "run") is False
+    assert can_join(tmp_path / "run") is False
 
 
 WRITING = {

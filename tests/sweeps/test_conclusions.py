@@ -206,12 +206,36 @@ def test_intervals_of_normal_and_skewed_numbers_cover_the_mean(n):
     skewed = {
         "rmse, gamma of cv 0.3": (random.gamma(11.1, 1 / 11.1, shape), 1, "rmse"),
         "rmse, gamma of cv 0.5": (random.gamma(4, 0.25, shape), 1, "rmse"),
+        "rmse, exponential": (random.exponential(1, shape), 1, "rmse"),
+        "rmse, lognormal of sigma 0.5": (random.lognormal(0, 0.5, shape), math.exp(1 / 8), "rmse"),
     }
     for name, case in (normal | skewed).items():
         rate = coverage(*case)
         record_measurement("coverage", n=n, case=name, rate=rate)
         assert rate >= size(0.925, 0.93), (name, rate)
         assert rate <= 0.97 or name in skewed, (name, rate)
+
+
+@pytest.mark.campaign("lecture", small=True)
+@pytest.mark.parametrize("n", SIZES)
+def test_shared_rows_are_what_the_interval_is_about(n):
+    """Seeds that have the same 40 validation rows: the interval contains the mean on these rows,
+    and the mean on all rows much more rarely; with rows of their own, it contains the latter.
+    """
+    random, shape = np.random.default_rng(n), (size(1000, 20_000), n, 40)
+    right_RN40 = random.beta(0.9, 0.1, shape)  # how likely a network is right, by row
+    own_RN = random.binomial(1, right_RN40).mean(2)
+    right_RN40[:] = right_RN40[:, :1]
+    shared_RN = random.binomial(1, right_RN40).mean(2)
+    rates = {
+        "own rows, all rows": coverage(own_RN, 0.9, "accuracy"),
+        "shared rows, these rows": coverage(shared_RN, right_RN40[:, 0].mean(1), "accuracy"),
+        "shared rows, all rows": coverage(shared_RN, 0.9, "accuracy"),
+    }
+    record_measurement("validation rows", n=n, **rates)
+    *covered, missed = rates.values()
+    assert min(covered) >= size(0.915, 0.93)
+    assert missed < 0.85
 
 
 def simulated_sweeps(random, repeats, num_groups, n):
@@ -227,18 +251,26 @@ def simulated_sweeps(random, repeats, num_groups, n):
 @pytest.mark.campaign("lecture", small=True)
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("num_groups", [5, 10])
-def test_equal_configurations_are_rarely_called_different(num_groups, n):
-    """Any false claim about any pair counts as an error of the sweep."""
+@pytest.mark.parametrize("paired", [True, False])
+def test_equal_configurations_are_rarely_called_different(num_groups, n, paired):
+    """Any false claim about any pair counts as an error of the sweep. Configurations that are not
+    paired have seeds of their own, and are compared by Welch's test.
+    """
     random, repeats = np.random.default_rng(n), size(8, 2000)
     errors = {"val/loss": 0, METRIC: 0}
-    for metric, scores_GN in simulated_sweeps(random, repeats, num_groups, n):
+    num_seeds = n if paired else num_groups * n
+    first_seeds = None if paired else range(0, num_seeds, n)
+    for metric, scores_GN in simulated_sweeps(random, repeats, num_groups, num_seeds):
+        if not paired:
+            scores_GN = np.array([x[g * n :][:n] for g, x in enumerate(scores_GN)])
         best_first = scores_GN[np.argsort(-scores_GN.mean(1))]
-        comparisons = Comparisons(groups_of(best_first, metric), metric)
+        comparisons = Comparisons(groups_of(best_first, metric, first_seeds), metric)
         assert comparisons.num_like_best <= num_groups
         errors[metric] += any(d.is_distinguishable for d in comparisons.all_pairs.values())
     for metric, number in errors.items():
         rate = number / repeats
-        record_measurement("family-wise error", n=n, groups=num_groups, metric=metric, rate=rate)
+        case = {"n": n, "groups": num_groups, "metric": metric, "paired": paired}
+        record_measurement("family-wise error", **case, rate=rate)
         assert rate <= size(0.25, 0.065), (metric, rate)
 
 

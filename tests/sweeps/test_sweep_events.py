@@ -15,7 +15,13 @@ import mlplab
 from mlplab.cli import main
 from mlplab.sweeps.execution.stores import FolderStore
 from mlplab.sweeps.plan.plan_file import read_plan
-from mlplab.sweeps.report.group_events import BEST_JOBS, MAX_GROUPS, write_group_events
+from mlplab.sweeps.report import group_events
+from mlplab.sweeps.report.group_events import (
+    BEST_JOBS,
+    MAX_GROUPS,
+    MAX_GROUPS_OF_MANY_JOBS,
+    write_group_events,
+)
 from mlplab.sweeps.report.results import JobResult, Results
 
 
@@ -51,13 +57,15 @@ def test_the_events_of_a_sweep_are_rebuilt_from_its_jobs(capsys):
         assert not any(tag.startswith("test/") for tag in values)
 
 
-def test_the_best_configurations_get_a_run(tmp_path, capsys):
+@pytest.mark.parametrize(("many", "shown"), [(300, MAX_GROUPS), (299, MAX_GROUPS_OF_MANY_JOBS)])
+def test_the_best_configurations_get_a_run(many, shown, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(group_events, "MANY_JOBS", many)
     jobs = [
         JobResult(
             *(number, "done", "", {"lr": number, "seed": 0}, {"val/accuracy": number / 1000}),
             *((), tmp_path, {"best_epoch": 1}),
         )
-        for number in range(MAX_GROUPS + 20)
+        for number in range(300)
     ]
     results = Results("many", tmp_path, jobs)
 
@@ -67,9 +75,9 @@ def test_the_best_configurations_get_a_run(tmp_path, capsys):
 
     folder = write_group_events(results, Store(tmp_path))
     names = sorted(os.listdir(folder / "groups"))
-    assert (len(names), names[0]) == (MAX_GROUPS, f"000-lr={MAX_GROUPS + 19}")
-    assert len(list(folder.rglob("events.out.tfevents.*"))) == MAX_GROUPS + 10 < 300
-    assert f"the {MAX_GROUPS} best of 300 configurations" in capsys.readouterr().err
+    assert (len(names), names[0]) == (shown, "000-lr=299")
+    assert len(list(folder.rglob("events.out.tfevents.*"))) == shown + BEST_JOBS < 300
+    assert f"the {shown} best of 300 configurations" in capsys.readouterr().err
 
 
 def test_a_packed_sweep_has_the_means_of_its_configurations(monkeypatch, capsys):

@@ -11,7 +11,8 @@ from mlplab.config.composer import Composer
 from mlplab.config.composition import Composed
 from mlplab.config.run_dir import check_folder
 from mlplab.errors import ConfigError
-from mlplab.sweeps import hydra_task, run_sweep
+from mlplab.sweeps import hydra_task
+from mlplab.sweeps.folder import can_join
 from mlplab.sweeps.report.status import time_spent
 from mlplab.sweeps.report.text_table import print_table
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
@@ -51,7 +52,7 @@ def run(composer: Composer, plugins: Sequence[str], allow_single_run: bool = Fal
 
 def _checked_folder(first: Composed) -> Path:
     folder = Path(str(first.sweep_dir))
-    if not run_sweep.can_join(folder):
+    if not can_join(folder):
         check_folder(folder, "hydra.sweep.dir")
     return folder
 

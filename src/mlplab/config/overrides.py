@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config import catalog
 from mlplab.config.root import DEFAULTS, GROUPS, Root
 from mlplab.config.search_path import shipped_folder
-from mlplab.config.security import FORBIDDEN, forbidden, walk
+from mlplab.config.security import FORBIDDEN, forbidden, swept_elsewhere, walk
 from mlplab.config.suggestions import did_you_mean, listing, nearest, shown
 from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError, FieldError
@@ -168,10 +168,7 @@ def _refuse_code(override: Override, line: str) -> None:
 def check_hydra_override(key: str, line: str) -> None:
     """Raise ConfigError for an override of Hydra's configuration, except for harmless keys."""
     if key.startswith("hydra.sweeper.params"):
-        raise ConfigError(
-            f"`{line}`: mlplab takes what a sweep varies from the node `sweep`: type KEY=A,B with"
-            " -m, or write sweep: {grid: {KEY: [A, B]}} in the file of an experiment."
-        )
+        raise swept_elsewhere(line)
     if not any(
         key == allowed or key.startswith((allowed + ".", allowed + "/")) for allowed in HYDRA_KEYS
     ):

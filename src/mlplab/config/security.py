@@ -109,6 +109,16 @@ def check_hydra(node: Mapping[str, Any]) -> None:
             refuse_resolvers(f"hydra.{name}.{key}", str(text), _ALLOWED_IN_FOLDERS)
     for name in ("launcher", "sweeper"):
         _check_installed(name, node.get(name))
+    if (node.get("sweeper") or {}).get("params"):
+        raise swept_elsewhere("hydra.sweeper.params")
+
+
+def swept_elsewhere(text: str) -> ConfigError:
+    """Return the error for values of a sweep at the place where Hydra's sweepers have them."""
+    return ConfigError(
+        f"`{text}`: mlplab takes what a sweep varies from the node `sweep`: type KEY=A,B with -m,"
+        " or write sweep: {grid: {KEY: [A, B]}} in the file of an experiment."
+    )
 
 
 _REASONS = {

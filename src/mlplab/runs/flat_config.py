@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mlplab.config.override_lines import key_of
-from mlplab.io.files import parse_yaml
+from mlplab.io.plain_yaml import read_yaml
 
 MAX_BYTES = 1 << 20
 """Size of a file of a run that is read for a list."""
@@ -24,12 +24,28 @@ def flatten(tree: object) -> dict[str, object]:
     """Return a configuration with dotted keys: "optimizer.lr" -> 0.01, and the choice of each
     group: "optimizer" -> "adam". Empty if it is no mapping, or if a value cannot be displayed.
     """
-    config = dict(_leaves(tree, ""))
+    if not isinstance(tree, Mapping):
+        return {}
     try:
+        config = {_key(key): value for key, value in dotted(tree) if value != {}}
         repr(config)
     except (ValueError, RecursionError):  # an integer of thousands of digits
         return {}
     return config
+
+
+def dotted(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values of a configuration with their keys, such as "optimizer.name"."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _key(key: str) -> str:
+    """The key that an override has: "optimizer" for "optimizer.name"."""
+    return key.removesuffix(".name") if key.count(".") == 1 else key
 
 
 def user_overrides(folder: Path) -> tuple[str, ...]:
@@ -67,19 +83,6 @@ def _read_yaml(path: Path) -> object:
     """The content of a file; None if it is missing, damaged or above 1 MiB."""
     try:
         text = path.read_text(encoding="utf-8") if path.stat().st_size <= MAX_BYTES else ""
-        return parse_yaml(text)
+        return read_yaml(text)
     except Exception:  # whatever a damaged file raises
         return None
-
-
-def _leaves(tree: object, prefix: str) -> Iterator[tuple[str, object]]:
-    if not isinstance(tree, Mapping):
-        return
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            if "name" in value and not prefix:
-                yield name, value["name"]
-            yield from _leaves(value, f"{name}.")
-        elif not (key == "name" and prefix and prefix.count(".") == 1):
-            yield name, value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import operator
@@ -125,15 +126,14 @@ class RunTable:
         Its configuration keys are those that an override of one of the runs sets and those whose
         values differ, or with `all_keys` all of them.
         """
-        facts = {name: [_fact(entry, name) for entry in listed] for name in (*_FIRST, *_LAST)}
+        facts = _facts(listed)
         configs = _config_columns([index.config(entry) for entry in listed], all_keys)
-        metrics = [entry.summary.get("metrics") or {} for entry in listed]
-        names = list(dict.fromkeys(name for row in metrics for name in row))[:MAX_COLUMNS]
+        metrics = _columns([entry.summary.get("metrics") or {} for entry in listed])
         return cls(
             {
                 **{name: facts[name] for name in _FIRST},
                 **{name: column for name, column in configs.items() if name not in facts},
-                **{name: [row.get(name) for row in metrics] for name in names},
+                **metrics,
                 **{name: facts[name] for name in _LAST},
             }
         )
@@ -159,6 +159,7 @@ class RunTable:
         in UTC. Raises MissingExtraError without pandas.
         """
         require("A list of runs as a DataFrame", "sweep", "pandas")
+        import numpy as np
         import pandas as pd
 
         columns: dict[str, Any] = dict(self.columns)
@@ -166,9 +167,7 @@ class RunTable:
             columns[name] = _integers(columns[name])
         for name, values in columns.items():
             if "/" in name or name in ("seconds", "cpu_seconds"):
-                columns[name] = pd.array(
-                    [math.nan if value is None else float(value) for value in values], "float64"
-                )
+                columns[name] = np.array(values, dtype=np.float64)  # None is nan
         columns["time"] = pd.to_datetime(columns["time"], utc=True, errors="coerce")
         return pd.DataFrame(columns)
 
@@ -197,20 +196,37 @@ def require_folder(folder: Path) -> None:
         )
 
 
-def _fact(entry: Entry, name: str) -> Any:
-    if name == "folder":
-        return entry.path
-    if name == "kind":
-        return entry.kind
-    if name == "sweep":
-        return entry.sweep
-    if name == "job":
-        number = os.path.basename(entry.path)
-        return int(number) if entry.kind == "job" and _is_number(number) else None
-    if name == "time":
-        return iso_time(entry.changed)
-    value = entry.summary.get(name)
-    return value if isinstance(value, (int, float, str)) else None
+def _facts(listed: Sequence[Entry]) -> dict[str, list[Any]]:
+    """The columns of _FIRST and _LAST."""
+    summaries = [entry.summary for entry in listed]
+    facts: dict[str, list[Any]] = {
+        name: [
+            value if isinstance(value := summary.get(name), (int, float, str)) else None
+            for summary in summaries
+        ]
+        for name in (*_FIRST, *_LAST)
+    }
+    return facts | {
+        "folder": [entry.path for entry in listed],
+        "kind": [entry.kind for entry in listed],
+        "sweep": [entry.sweep for entry in listed],
+        "job": [_job_number(entry) for entry in listed],
+        "time": [iso_time(entry.changed) for entry in listed],
+    }
+
+
+def _job_number(entry: Entry) -> int | None:
+    name = os.path.basename(entry.path)
+    return int(name) if entry.kind == "job" and _is_number(name) else None
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Rows as columns: None where a row lacks the key. Rows with equal keys are joined at once."""
+    shapes = dict.fromkeys(map(tuple, rows))
+    names = list(dict.fromkeys(itertools.chain.from_iterable(shapes)))[:MAX_COLUMNS]
+    if len(shapes) == 1 and len(names) == len(next(iter(shapes))):
+        return dict(zip(names, map(list, zip(*map(dict.values, rows), strict=True)), strict=True))
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _is_number(text: str) -> bool:

@@ -18,7 +18,8 @@ from mlplab.io.links import refuse_links
 from mlplab.io.reading import reading
 from mlplab.runs.pack_table import Table, count, number, rows_of, text, texts
 
-FORMAT = "mlplab-pack-1"
+FORMAT_NAME = "mlplab-pack-"
+FORMAT = f"{FORMAT_NAME}1"
 MAX_TIME = 32_503_680_000
 """The year 3000 in seconds since 1970: dates do not exist for all numbers."""
 
@@ -69,12 +70,22 @@ class Pack:
         return dict(zip(names, values.tolist(), strict=True))
 
 
+def is_of_another_version(pack: Path) -> bool:
+    """Whether another version of mlplab wrote a pack, which is then no damage."""
+    from safetensors import safe_open
+
+    try:
+        opened: Any = safe_open(pack, framework="np")
+        with opened as file:
+            name = str((file.metadata() or {}).get("format"))
+    except Exception:  # whatever a damaged file raises
+        return False
+    return name.startswith(FORMAT_NAME) and name != FORMAT
+
+
 def remedy(packs: Path) -> str:
     """What to do about a damaged pack in this folder of a sweep."""
-    return (
-        "Restore the file from a copy, or delete it and train its jobs again: mlplab resume"
-        f" {packs.parent}"
-    )
+    return f"Restore the file from a copy, or train its jobs again: mlplab resume {packs.parent}"
 
 
 class PackFile:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from mlplab.errors import DamagedFileError, MlplabError
 from mlplab.io.files import remove_leftovers, write_bytes_atomic
 from mlplab.io.links import make_folder, refuse_links
-from mlplab.runs.pack_index import Pack, remedy
+from mlplab.runs.pack_index import Pack, is_of_another_version, remedy
 
 if TYPE_CHECKING:
     from mlplab.runs.job_record import JobRecord
 
 FOLDER = "packs"
 """The folder of the packs in that of a sweep."""
-SUFFIX = ".safetensors"
+SUFFIX, DAMAGED = ".safetensors", ".damaged"
 MAX_BYTES = 256 << 20
 """Size above which jobs are divided among several packs: a pack is written and merged in memory."""
 FINISHED = ("done", "diverged", "pruned")
@@ -55,6 +55,27 @@ class Packs:
         except (MlplabError, OSError):
             return [self.folder]
         return [self.folder / name for name in sorted(damaged)]
+
+    def set_aside_damaged(self) -> dict[Path, DamagedFileError]:
+        """Read new packs and rename damaged ones, which are then no packs; return their new paths
+        and what is wrong with them.
+
+        Raises DamagedFileError for a pack of another version or that cannot be opened, and
+        LinkError.
+        """
+        moved: dict[Path, DamagedFileError] = {}
+        refuse_links([self.folder])
+        while True:
+            try:
+                self.refresh()
+                return moved
+            except DamagedFileError as error:
+                path = error.path
+                if isinstance(error.__cause__, OSError) or is_of_another_version(path):
+                    raise
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    os.rename(path, path.with_suffix(DAMAGED))
+                    moved[path.with_suffix(DAMAGED)] = error
 
     def _refresh(self, damaged: set[str] | None) -> None:
         for _ in range(100):  # another process may merge packs, and delete them, meanwhile

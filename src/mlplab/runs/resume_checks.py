@@ -17,6 +17,7 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import CheckpointError, ConfigError
 from mlplab.runs.checkpoints import Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
+from mlplab.runs.flat_config import dotted
 from mlplab.runs.run_index import summary_of
 from mlplab.settings import Settings
 from mlplab.training import PreparedMember
@@ -50,7 +51,7 @@ def changed_keys(folder: Path, changes: Sequence[str]) -> list[str]:
 def identity(member: PreparedMember, device: torch.device) -> dict[str, Any]:
     """Return what a manifest stores about the run of its state."""
     return {
-        "config": dict(sorted(flatten(result_config(member.settings.config)).items())),
+        "config": dict(sorted(dotted(result_config(member.settings.config)))),
         "data_hash": member.prepared.data_hash,
         "split_hash": split_hash(member.prepared),
         "fingerprint": fingerprint(device, member.settings.dtype, 1, member.settings.engine),
@@ -64,17 +65,6 @@ def result_config(config: Mapping[str, object]) -> dict[str, object]:
         for key, value in config.items()
         if key not in RESULT_NEUTRAL_KEYS and (key, value) not in _UNSTORED
     }
-
-
-def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Flatten nested dicts; keys are joined by dots."""
-    flat_config: dict[str, object] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat_config |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat_config[f"{prefix}{key}"] = value
-    return flat_config
 
 
 def split_hash(prepared: Prepared) -> str:

@@ -338,11 +338,11 @@ def _is_sound(summary: Mapping[str, Any]) -> bool:
     metrics = summary.get("metrics") or {}
     if not isinstance(summary.get("status"), str) or not isinstance(metrics, dict):
         return False
-    numbers = [*metrics.values(), *(summary.get(key) for key in SUMMARY_NUMBERS)]
-    integers = [value for value in numbers if type(value) is int]
-    return {float, int, type(None)}.issuperset(map(type, numbers)) and (
-        not integers or max(map(abs, integers)) < 1e300
-    )
+    numbers = [*metrics.values(), *map(summary.get, SUMMARY_NUMBERS)]
+    types = set(map(type, numbers))
+    if not types <= {float, int, type(None)}:
+        return False
+    return int not in types or all(type(v) is not int or abs(v) < 1e300 for v in numbers)
 
 
 def json_or_empty(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from mlplab.runs.line_file import LineFile
@@ -68,17 +69,20 @@ class ConfigFile:
 
     def add(self, path: str, stamp: Stamp, config: StoredConfig) -> None:
         """Store the configuration of a run; without JSON for one of its values, it is left out."""
+        values = {**config.base, **config.changes}
+        name = self._base_of_keys.get(tuple(values))
         try:
-            texts = {key: _exact_json(config.get(key)) for key in config}
+            if name is None:
+                texts = {key: _exact_json(value) for key, value in values.items()}
+                name = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+                self._add_base(name, values)
+                self.new.append(["base", name, values])
+            base = self._bases[name]
+            changes = {
+                key: value for key, value in values.items() if not _is_same(value, base[key])
+            }
         except (TypeError, ValueError, RecursionError):
             return
-        name = self._base_of_keys.get(tuple(texts))
-        if name is None:
-            name = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
-            self._add_base(name, config.base)
-            self.new.append(["base", name, dict(config.base)])
-        base = self._bases[name]
-        changes = {key: config.get(key) for key in texts if json.dumps(base[key]) != texts[key]}
         line = ["run", path, [*stamp], name, changes, list(config.overridden)]
         self._runs[path] = line
         self.new.append(line)
@@ -93,6 +97,16 @@ class ConfigFile:
         runs = [line for path, line in self._runs.items() if path in paths]
         used = dict.fromkeys(line[3] for line in runs)
         return [*(["base", name, dict(self._bases.get(name, _EMPTY))] for name in used), *runs]
+
+
+def _is_same(value: object, stored: object) -> bool:
+    """Whether a value is the same as JSON as one that is stored. Raises as `_exact_json` does."""
+    if type(value) is type(stored) and value == stored:
+        if isinstance(value, (str, int, NoneType)):
+            return True
+        if isinstance(value, float):
+            return repr(value) == repr(stored)  # 0.0 and -0.0 differ
+    return _exact_json(value) == json.dumps(stored)
 
 
 def _exact_json(value: object) -> str:

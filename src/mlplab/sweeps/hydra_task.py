@@ -19,7 +19,7 @@ from mlplab.errors import ConfigError
 from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.hashing import job_hash
-from mlplab.sweeps.plan.tracked import FOLDERS
+from mlplab.sweeps.plan.tracked import FOLDERS, PACKED
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.terminal.output import note
@@ -51,7 +51,9 @@ def run(request: SweepRequest, folder: Path) -> Sweep:
     other processes and from other folders.
 
     Every configuration that Hydra composes, those of jobs included, is checked before it is used.
+    Raises ConfigError, before there is a folder, if the jobs were to be packed.
     """
+    _refuse_packs(request)
     task = Task(request, folder)
     composer = request.composer
     search_path = hydra_search_path(composer.folders)
@@ -78,6 +80,17 @@ def run(request: SweepRequest, folder: Path) -> Sweep:
     return task.ended or run_sweep.plan_from_existing(
         request.settings, folder, request.options, composer.overrides
     )
+
+
+def _refuse_packs(request: SweepRequest) -> None:
+    launcher = request.first.sources.choices.get("hydra/launcher")
+    if launcher != NAME and request.settings[0].tracking.jobs == PACKED:
+        raise ConfigError(
+            f"`tracking.jobs={PACKED}`: hydra/launcher={launcher} trains each job as a run in a"
+            f" folder of its own. Set tracking.jobs={FOLDERS}, or leave out hydra/launcher: mlplab"
+            " trains the jobs together, with sweep.workers=N in several processes, and on a cluster"
+            " with sweep.engine=slurm or ray."
+        )
 
 
 def _guard(loader: ConfigLoader, trusted: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,21 +17,20 @@ from mlplab.config.expand import expand
 from mlplab.config.override_lines import key_of
 from mlplab.errors import (
     ConfigError,
-    FolderError,
-    FolderInUseError,
     IncompatibleSettingsError,
 )
 from mlplab.extras import require
 from mlplab.io.files import yaml_line
-from mlplab.runs import RunFolder, create
 from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
 from mlplab.sweeps.execution.compute_log import ComputeLog
+from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.runner import Runner
 from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.execution.worker_pool import WorkerPool
+from mlplab.sweeps.folder import create_or_join, lock_plan
 from mlplab.sweeps.plan import plan as planning
 from mlplab.sweeps.plan.hashing import Hasher
 from mlplab.sweeps.plan.plan import Options, Plan
@@ -80,13 +78,16 @@ def write_sweep_plan(
     extend: bool = False,
     quiet: bool = False,
     config_dirs: Sequence[str | Path] = (),
+    written: Plan | None = None,
 ) -> Plan:
     """Write the jobs to the folder's plan.yaml and return the plan. The folder may be new, empty,
     or have a plan, whose jobs then keep their numbers.
 
-    `extend` keeps all jobs of an existing plan, even those not in `settings`. Raises ConfigError or
-    FolderError if the folder contains something else, and MissingExtraError if the engine's package
-    is not installed.
+    `extend` keeps all jobs of an existing plan, even those not in `settings`. `written` is the plan
+    of the folder, if no other process can have changed it since it was written or read.
+
+    Raises ConfigError or FolderError if the folder contains something else, and MissingExtraError
+    if the engine's package is not installed.
     """
     engines.need(options.engine)  # before a folder is created
     if not (folder / NAME).is_file():
@@ -94,9 +95,9 @@ def write_sweep_plan(
         create_or_join(folder)
         if not quiet and not options.jobs and (reason := folders_reason(settings)):
             note(f"each of the {len(settings)} jobs gets a folder, since {reason}")
-    with _lock_plan(folder):
+    with lock_plan(folder):
         if (folder / NAME).is_file():  # also if another process was first
-            old = read_plan(folder)
+            old = written or read_plan(folder)
             old_hashes = {job.hash for job in old.jobs}
             if extend:
                 hasher = Hasher()
@@ -109,45 +110,6 @@ def write_sweep_plan(
                 _note_changes(plan, old_hashes)
         write_plan(folder, plan)
     return plan
-
-
-def can_join(folder: Path) -> bool:
-    """Whether the folder belongs to a sweep or is about to: it contains a plan, or only the lock
-    and temporary files of a process creating it.
-    """
-    if not folder.is_dir():
-        return False
-    names = os.listdir(folder)
-    if all(
-        name in (".lock", "multirun.yaml", ".search") or name.startswith(".tmp-") for name in names
-    ):
-        return True
-    # checked last: a process that creates the sweep writes the plan before any other file, and may
-    # have written both after the names were listed
-    return (folder / "search.yaml").is_file() or (folder / NAME).is_file()
-
-
-def create_or_join(folder: Path) -> None:
-    """Create the folder, unless another process or Hydra's own sweeper has just created it for the
-    same sweep. Raises FolderError if it contains something else.
-    """
-    try:
-        create(folder).close()
-    except FolderError:
-        if not can_join(folder):
-            raise
-
-
-def _lock_plan(folder: Path) -> RunFolder:
-    """Lock the folder while its plan is changed, waiting up to 10 s for another process."""
-    import time
-
-    for _ in range(100):
-        try:
-            return RunFolder.locked(folder)
-        except FolderInUseError:
-            time.sleep(0.1)
-    return RunFolder.locked(folder)
 
 
 def _note_changes(plan: Plan, old_hashes: set[str]) -> None:
@@ -187,28 +149,36 @@ def train(
     """Train the missing jobs of a plan and write summary.json, results.csv, summary.md and
     report.html. Several processes may do this at once.
     """
-    job_store = open_store(plan, folder)
+    job_store = open_store(plan, folder, repair=True)
     statuses = [job_store.status(job.number) or "missing" for job in plan.jobs]
     write_start(folder, plan.name, len(plan.jobs), statuses)
     if not quiet:
         announce(folder)
-    ended = train_missing(plan, folder, quiet, callbacks)
+    ended = train_missing(plan, folder, quiet, callbacks, job_store)
     lines = cross_validation.conclude(plan, ended.results, DataCache())
     return replace(ended, cross_validation_lines=tuple(lines))
 
 
 def train_missing(
-    plan: Plan, folder: Path, quiet: bool = False, callbacks: Sequence[Callback] = ()
+    plan: Plan,
+    folder: Path,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+    job_store: JobStore | None = None,
 ) -> Sweep:
-    """Train the missing jobs of a plan, and conclude the sweep."""
+    """Train the missing jobs of a plan, and conclude the sweep. `job_store` is that of the folder,
+    if it is open.
+    """
     with _without_garbage_collection_of_plan():
         display = SweepProgress(plan, quiet)
-        runner = make_executor(plan, folder, display, callbacks)
+        runner = make_executor(plan, folder, display, callbacks, job_store)
         try:
             runner.run()
         finally:
             display.close()
-        ended = conclude(plan, folder, runner.status == "interrupted", runner.compute_log)
+        ended = conclude(
+            plan, folder, runner.status == "interrupted", runner.compute_log, runner.job_store
+        )
     return replace(ended, signal=runner.signals.received or 0)
 
 
@@ -228,23 +198,32 @@ def _without_garbage_collection_of_plan() -> Iterator[None]:
 
 
 def make_executor(
-    plan: Plan, folder: Path, display: SweepProgress, callbacks: Sequence[Callback] = ()
+    plan: Plan,
+    folder: Path,
+    display: SweepProgress,
+    callbacks: Sequence[Callback] = (),
+    job_store: JobStore | None = None,
 ) -> Runner | WorkerPool:
     """The executor of a plan: this process, or a pool of workers if its options ask for one."""
     return (
-        Runner(plan, folder, display, callbacks=callbacks)
+        Runner(plan, folder, display, callbacks=callbacks, job_store=job_store)
         if plan.options.single_process
-        else WorkerPool(plan, folder, display)
+        else WorkerPool(plan, folder, display, job_store)
     )
 
 
 def conclude(
-    plan: Plan, folder: Path, interrupted: bool = False, compute_log: ComputeLog | None = None
+    plan: Plan,
+    folder: Path,
+    interrupted: bool = False,
+    compute_log: ComputeLog | None = None,
+    job_store: JobStore | None = None,
 ) -> Sweep:
     """Write summary.json and the reports of a sweep that has ended, and return it."""
-    ended = write_reports(plan, folder, interrupted)
+    job_store = job_store or open_store(plan, folder)
+    ended = write_reports(plan, folder, interrupted, job_store)
     if not interrupted:
-        write_tensorboard(plan, ended.results)
+        write_tensorboard(plan, ended.results, job_store)
     if compute_log is not None:
         compute_log.append()
     write_end(
@@ -261,15 +240,19 @@ def _statuses(results: Results) -> list[str]:
     return [job.status for job in results.jobs]
 
 
-def write_reports(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
-    """Write the reports of the jobs that have folders, and return the sweep."""
-    ended = read_sweep(plan, folder, interrupted)
+def write_reports(
+    plan: Plan, folder: Path, interrupted: bool = False, job_store: JobStore | None = None
+) -> Sweep:
+    """Write the reports of the jobs that are stored, and return the sweep."""
+    ended = read_sweep(plan, folder, interrupted, job_store)
     return replace(ended, conclusions=write_results(ended.results))
 
 
-def read_sweep(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
-    """Read the results of the jobs that have folders, without writing anything."""
-    results = collect(plan, folder)
+def read_sweep(
+    plan: Plan, folder: Path, interrupted: bool = False, job_store: JobStore | None = None
+) -> Sweep:
+    """Read the results of the jobs that are stored, without writing anything."""
+    results = collect(plan, folder, job_store)
     statuses = {job.status for job in results.jobs}
     status = "interrupted" if interrupted else "failed" if statuses - {"done", "pruned"} else "done"
     return Sweep(folder, plan, results, status)
@@ -292,7 +275,6 @@ def resume(folder: Path, quiet: bool = False, typed: Sequence[str] = ()) -> Swee
     """
     plan = read_plan(folder)
     plan = replace(plan, options=options_to_resume(plan.options, typed, folder))
-    open_store(plan, folder)
     if not plan.jobs:
         raise ConfigError(f"The plan of {folder} has no jobs.")
     return train(plan, folder, quiet)

@@ -1,4 +1,5 @@
-"""Estimates of the time of an epoch with each engine, by which engine=auto chooses.
+"""Estimates of the time of an epoch with each engine, by which engine=auto chooses, and by which
+the native engine divides work among threads.
 
 They depend on sizes alone. Both engines are estimated with one thread: the members of a sweep share
 the cores, and a lone run has the engine that it has in a sweep.
@@ -13,8 +14,11 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+import torch
+
 from mlplab.data.preparation.examples import Prepared
 from mlplab.settings import Settings
+from mlplab.training.population import Population
 
 BLOCK = 32
 """The examples that the kernel computes at once; a smaller batch costs as much."""
@@ -50,6 +54,19 @@ class Workload:
             -(-len(prepared.train) // batch_size),
             (len(prepared.train) + num_val) / settings.training.evaluate_every,
             settings.dtype == "float64",
+        )
+
+    @classmethod
+    def of_population(cls, population: Population) -> Workload:
+        """Return the workload of each member of a population."""
+        network, batches, data = population.network, population.batches, population.data
+        evaluated = sum(data[split].num_examples for split in ("train", "val") if split in data)
+        return cls(
+            (network.num_features, *(layer.units for layer in network.layers)),
+            min(batches.batch_size, batches.used),
+            batches.per_epoch,
+            evaluated / population.training.evaluate_every,
+            population.theta_KP.dtype == torch.float64,
         )
 
     @property

@@ -5,13 +5,13 @@ Shapes: K members.
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mlplab.training.cost_model import Workload
 from mlplab.training.native_stepper import NativeStepper
 from mlplab.training.population import Population
 from mlplab.training.steppers import Group, Hooks
@@ -28,21 +28,13 @@ the session allows more.
 """
 SHARES = 2
 """Of a thread in a stretch, at most, so that none waits long for the others."""
-FUNCTION_COST = 10
-"""About the multiplications that a function of a unit or the update of a weight costs."""
 
 
 def step_work(population: Population) -> float:
-    """About the multiplications of a step of one member, with its share of the evaluations."""
-    network, batches, data = population.network, population.batches, population.data
-    widths = [network.num_features, *(layer.units for layer in network.layers)]
-    products = sum(a * b for a, b in itertools.pairwise(widths)) + FUNCTION_COST * sum(widths)
-    evaluated = sum(data[split].num_examples for split in ("train", "val") if split in data)
-    return (
-        3 * products * min(batches.batch_size, batches.used)
-        + FUNCTION_COST * network.layout.num_parameters
-        + products * evaluated / (batches.per_epoch * population.training.evaluate_every)
-    )
+    """About the nanoseconds of a step of one member, with its share of the evaluations, on the
+    machine of the cost model.
+    """
+    return Workload.of_population(population).native_nanoseconds() / population.batches.per_epoch
 
 
 @dataclass

@@ -26,6 +26,7 @@ from mlplab.runs.signals import Signals
 from mlplab.sweeps.execution.compute_log import ComputeLog
 from mlplab.sweeps.execution.crash_log import BEFORE_TRAINING, MAX_CRASHES, CrashLog
 from mlplab.sweeps.execution.job_records import EndedJob, failed_record, job_records
+from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.joint_training import JointTraining, Members
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.stores import open_store
@@ -55,7 +56,7 @@ class Runner:
 
     `order` gives the positions of the work units to train and their order (default: all), `since`
     the time in seconds since 1970 after which a failed job is not retried. `callbacks` follow the
-    training of each population.
+    training of each population. `job_store` is that of the folder, if it is open.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Runner:
         order: Sequence[int] | None = None,
         since: float | None = None,
         callbacks: Sequence[Callback] = (),
+        job_store: JobStore | None = None,
     ) -> None:
         self.plan, self.display, self.since, self.callbacks = plan, display, since, callbacks
         self.work_units = (
@@ -73,7 +75,8 @@ class Runner:
             if order is not None
             else list(plan.work_units)
         )
-        self.job_store, self.crash_log = open_store(plan, folder), CrashLog(folder, since)
+        self.job_store = job_store or open_store(plan, folder)
+        self.crash_log = CrashLog(folder, since)
         self.compute_log = ComputeLog(folder)
         self.cache = DataCache()
         self.signals = Signals()

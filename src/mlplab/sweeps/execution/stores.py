@@ -18,6 +18,7 @@ from mlplab.sweeps.execution.job_folders import JobFolders
 from mlplab.sweeps.execution.job_store import Columns, JobStore
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.sweeps.plan.tracked import PACKED
+from mlplab.terminal.output import note
 from mlplab.tracking import read_metrics
 from mlplab.training import DataCache, History
 
@@ -27,9 +28,29 @@ MAX_UNMERGED = 16
 """Number of packs up to which those of different work units are left as they are."""
 
 
-def open_store(plan: Plan, folder: Path) -> JobStore:
-    """Return the jobs of a plan in the folder of its sweep. Raises LinkError."""
-    return PackStore(folder) if plan.options.jobs == PACKED else FolderStore(folder)
+def open_store(plan: Plan, folder: Path, repair: bool = False) -> JobStore:
+    """Return the jobs of a plan in the folder of its sweep.
+
+    With `repair`, damaged packs are set aside, so that their jobs train again, as those of damaged
+    folders do. Raises LinkError, and DamagedFileError for a pack that cannot be read.
+    """
+    if plan.options.jobs != PACKED:
+        return FolderStore(folder)
+    if repair:
+        for path, error in Packs(folder).set_aside_damaged().items():
+            note(f"{error.fault}. {_jobs_of(plan, path)} train again; it is kept as {path.name}.")
+    return PackStore(folder)
+
+
+def _jobs_of(plan: Plan, pack: Path) -> str:
+    """The jobs that a pack has by its name."""
+    number = pack.name.partition("-")[0]
+    units = [unit for unit in plan.work_units if number == _prefix(unit.number)]
+    jobs = sorted(units[0].jobs) if units else []
+    if not jobs:
+        return "Its jobs, unless another pack has them,"
+    texts = f"job {jobs[0]}" if len(jobs) == 1 else f"{len(jobs)} jobs from {jobs[0]} to {jobs[-1]}"
+    return f"Those of its work unit ({texts}) that no other pack has"
 
 
 class FolderStore(JobStore):

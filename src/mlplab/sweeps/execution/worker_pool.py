@@ -22,6 +22,7 @@ from mlplab.runs.signals import Signals
 from mlplab.sweeps.execution.compute_log import ComputeLog
 from mlplab.sweeps.execution.crash_log import CrashLog
 from mlplab.sweeps.execution.engines import Engine, Handle, make_engine
+from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.plan import Plan
@@ -37,9 +38,16 @@ job is finished.
 class WorkerPool:
     """The driver of a sweep's workers. After `run`, `status` is done or interrupted."""
 
-    def __init__(self, plan: Plan, folder: Path, display: SweepProgress) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        display: SweepProgress,
+        job_store: JobStore | None = None,
+    ) -> None:
         self.plan, self.folder, self.display = plan, folder, display
-        self.job_store, self.signals, self.status = open_store(plan, folder), Signals(), "done"
+        self.job_store = job_store or open_store(plan, folder)
+        self.signals, self.status = Signals(), "done"
         self.since = time.time()
         self.crash_log, self.compute_log = CrashLog(folder, self.since), ComputeLog(folder)
         self.num_workers = plan.options.workers

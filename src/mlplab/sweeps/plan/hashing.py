@@ -40,10 +40,13 @@ def job_hash(settings: Settings) -> str:
     return Hasher().hash(settings.config)
 
 
-def job_hashes(settings: Iterable[Settings]) -> list[str]:
-    """Return one unique hash for each job; repeated jobs get a suffix such as -2."""
+def job_hashes(settings: Iterable[Settings], known: Mapping[int, str] | None = None) -> list[str]:
+    """Return one unique hash for each job; repeated jobs get a suffix such as -2. `known` has the
+    hashes of some of these objects by their ids.
+    """
+    known = known or {}
     hasher = Hasher()
     counts: Mapping[str, itertools.count[int]] = defaultdict(partial(itertools.count, 1))
-    hashes = [hasher.hash(one.config) for one in settings]
+    hashes = [known.get(id(one)) or hasher.hash(one.config) for one in settings]
     numbered = [(text, next(counts[text])) for text in hashes]
     return [text if number == 1 else f"{text}-{number}" for text, number in numbered]

@@ -216,9 +216,10 @@ def make_plan(
     options = dataclasses.replace(options, jobs=chosen)
     old_jobs = old.all_jobs if old else {}
     unused_numbers = itertools.count(max((job.number for job in old_jobs.values()), default=-1) + 1)
+    known = {id(job.settings): job.hash for job in (old.jobs if old else ())}
     jobs = [
         Job(old_jobs[h].number if h in old_jobs else next(unused_numbers), h, s)
-        for h, s in zip(job_hashes(settings), settings, strict=True)
+        for h, s in zip(job_hashes(settings, known), settings, strict=True)
     ]
     jobs.sort(key=lambda job: job.number)
     hashes = {job.hash for job in jobs}

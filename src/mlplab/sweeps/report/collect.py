@@ -15,9 +15,12 @@ from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.validation import KFold
 
 
-def collect(plan: Plan, folder: Path) -> Results:
-    """Return the results of all jobs of a plan; a job that is not stored has status `missing`."""
-    job_store = open_store(plan, folder)
+def collect(plan: Plan, folder: Path, job_store: JobStore | None = None) -> Results:
+    """Return the results of all jobs of a plan; a job that is not stored has status `missing`.
+
+    `job_store` is that of the folder, if it is open.
+    """
+    job_store = job_store or open_store(plan, folder)
     job_store.refresh()
     jobs = [result(plan, job, job_store) for job in plan.jobs]
     options = plan.options

@@ -25,17 +25,21 @@ FOLDER = "tensorboard"
 MAX_BYTES = 256 << 20
 """Size of the histories that are in memory at a time, unless those of one group are larger."""
 
+MANY_JOBS, MAX_GROUPS_OF_MANY_JOBS = 1 << 14, 110
+"""A sweep of more jobs has many packs, and therefore fewer runs: 65,536 jobs leave less than 200
+files."""
+
 BEST_JOBS = 10
 """Jobs that get a run of their own with every evaluation."""
 
 
-def write_tensorboard(plan: Plan, results: Results) -> None:
+def write_tensorboard(plan: Plan, results: Results, job_store: JobStore | None = None) -> None:
     """Write the event files of configurations if jobs are in packs, where they have none, unless
     `tracking` leaves event files out.
     """
     levels = {job.settings.tracking.level for job in plan.jobs}
     if plan.options.jobs == PACKED and levels & {"scalars", "full"}:
-        write_group_events(results, open_store(plan, results.folder))
+        write_group_events(results, job_store or open_store(plan, results.folder))
 
 
 def write_group_events(results: Results, job_store: JobStore) -> Path:
@@ -55,12 +59,17 @@ def write_group_events(results: Results, job_store: JobStore) -> Path:
         if os.path.lexists(target):
             os.rename(target, staging / "before")
         os.rename(new, target)
-    if len(results.groups) > MAX_GROUPS:
+    if len(results.groups) > (shown := _max_groups(results)):
         note(
-            f"TensorBoard shows the {MAX_GROUPS} best of {len(results.groups):,} configurations by"
+            f"TensorBoard shows the {shown} best of {len(results.groups):,} configurations by"
             f" {results.headline}"
         )
     return target
+
+
+def _max_groups(results: Results) -> int:
+    """The number of configurations that get a run, which is a file."""
+    return MAX_GROUPS if len(results.jobs) <= MANY_JOBS else MAX_GROUPS_OF_MANY_JOBS
 
 
 def best_jobs(results: Results) -> list[JobResult]:
@@ -72,7 +81,7 @@ def best_jobs(results: Results) -> list[JobResult]:
 
 def _write_groups(folder: Path, results: Results, job_store: JobStore) -> None:
     """Write the runs of the best configurations."""
-    groups = results.groups[:MAX_GROUPS]
+    groups = results.groups[: _max_groups(results)]
     metrics = _history_metrics(results, job_store)
     hparams = [_hparams(results, group) for group in groups]
     finals = [_final(results, group) for group in groups]

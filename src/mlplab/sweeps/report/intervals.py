@@ -22,6 +22,8 @@ BOUND_DISPERSION = 0.04
 smallest of 0.02, 0.03, 0.04 and 0.05 with which every simulation of docs/statistics.md covers 93 %.
 """
 
+MAX_NEWTON_STEPS = 100
+
 
 @cache
 def student(degrees: int, level: float = 1 - ALPHA) -> float:
@@ -47,9 +49,10 @@ def mean_interval(
 
     with `quantile` that of Student's distribution and `factor` = 1 / n, larger for folds. V says
     how a variance depends on its mean: 1 without bounds, which gives mean +- quantile * std /
-    sqrt(n); m - low with a lower bound only (high - m with an upper one only); and
-    (m - low) * (high - m) with both, which is Wilson's interval with an estimated dispersion. An
-    interval therefore never leaves the bounds, and is longer on the side away from a near bound.
+    sqrt(n); (m - low)^1.5 with a lower bound only (high - m with an upper one only), between the
+    variances of counts and of lengths of time; and (m - low) * (high - m) with both, which is
+    Wilson's interval with an estimated dispersion. An interval therefore never leaves the bounds,
+    and is longer on the side away from a near bound.
 
     `at_bound` is the fraction of the values that equal a bound, or 1 if all values are equal. With
     two bounds it adds `BOUND_DISPERSION` * at_bound to k: values at a bound show no spread,
@@ -75,14 +78,30 @@ def mean_interval(
     if bounded_below or bounded_above:
         distance = mean - low if bounded_below else high - mean
         positive = distance > 0
-        c = np.where(
-            positive, quantile**2 * factor * variance / np.where(positive, distance, 1.0), 0.0
-        )
-        root = np.sqrt(c * distance + c**2 / 4)
-        near, far = np.maximum(distance + c / 2 - root, 0.0), distance + c / 2 + root
+        relative = np.sqrt(variance * factor) / np.where(positive, distance, 1.0)
+        near, far = _one_bound(np.where(positive, quantile * relative, 0.0))
+        near, far = distance * near, distance * far
         return (low + near, low + far) if bounded_below else (high - far, high - near)
     half = quantile * np.sqrt(variance * factor)
     return mean - half, mean + half
+
+
+def _one_bound(half: Floats) -> tuple[Floats, Floats]:
+    """Return the solutions x <= 1 <= y of (1 - x)^2 = half^2 * x^1.5.
+
+    With z = x^(1/4) they are those of z^4 +- half * z^3 = 1, to which Newton's method converges
+    from above without passing them.
+    """
+    ends: list[Floats] = []
+    for sign, start in ((1.0, np.ones_like(half)), (-1.0, 1.0 + half)):
+        z = start
+        for _ in range(MAX_NEWTON_STEPS):
+            step = (z**4 + sign * half * z**3 - 1.0) / (4.0 * z**3 + sign * 3.0 * half * z**2)
+            z = z - step
+            if (np.abs(step) <= 1e-12 * z).all():
+                break
+        ends.append(z**4)
+    return ends[0], ends[1]
 
 
 def holm(p_M: Floats, num_tests: int | None = None) -> tuple[Floats, Floats]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from mlplab.config.suggestions import did_you_mean, listing
 from mlplab.errors import ConfigError
 from mlplab.sweeps.report.comparisons import Comparisons
-from mlplab.sweeps.report.results import SEEDS, JobResult, Replicate, Results
+from mlplab.sweeps.report.results import FROM, SEEDS, JobResult, Replicate, Results
 
 MAX_VALUES = 30
 """Values of a key up to which its effect is shown; a search draws as many values as trials."""
@@ -73,11 +73,13 @@ def with_groups(results: Results, keys: Sequence[str]) -> tuple[Results, str]:
 
 def effects(results: Results) -> list[Effect]:
     """Return the effect of each swept key with two to `MAX_VALUES` values that were combined with
-    the same values of the others and the same seeds.
+    the same values of the others and the same seeds. The folder of a job is no such key.
     """
     names = (*dict.fromkeys([results.headline, *_losses(results)]),)
     output = []
     for key in results.axes:
+        if key == FROM:
+            continue
         cells = _cells(results, (key,))
         if not 2 <= len(cells) <= MAX_VALUES:
             continue

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SEEDS = ("seed", "dataset.seed", "validation.fold")
 """Keys that only repeat an experiment."""
 
+FROM = "from"
+"""The key that tells apart jobs of different folders with the same configuration and seeds."""
+
 FACTS = ("epochs", "best_epoch", "seconds", "cpu_seconds")
 
 

@@ -9,16 +9,14 @@ from pathlib import Path
 
 from mlplab.config import settings_of_folder
 from mlplab.config.override_lines import split
+from mlplab.runs.flat_config import flatten
 from mlplab.runs.plan_text import NAME
-from mlplab.runs.resume_checks import flatten, result_config
+from mlplab.runs.resume_checks import result_config
 from mlplab.runs.run_index import summary_of
 from mlplab.sweeps.plan.plan import Job, value_of
 from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.report.collect import collect, job_result
-from mlplab.sweeps.report.results import SEEDS, JobResult, Results
-
-FROM = "from"
-"""The key that tells apart jobs of different folders with the same configuration and seeds."""
+from mlplab.sweeps.report.results import FROM, SEEDS, JobResult, Results
 
 
 @dataclass(frozen=True)
@@ -85,11 +83,7 @@ def _keys(sources: Sequence[Source]) -> list[str]:
     swept = dict.fromkeys(key for source in sources for key in source.keys)
     flat = [flatten(result_config(source.jobs[0].settings.config)) for source in sources]
     changed = dict.fromkeys(key for one in flat for key in one)
-    differing = [
-        key.removesuffix(".name") if key.count(".") == 1 else key
-        for key in changed
-        if len({repr(one.get(key)) for one in flat}) > 1
-    ]
+    differing = [key for key in changed if len({repr(one.get(key)) for one in flat}) > 1]
     implied = [
         key
         for key in differing

@@ -99,11 +99,12 @@ def plan_retraining(search: Search, folder: Path, study: Study) -> Plan | None:
 
 def train_again(search: Search, folder: Path, plan: Plan) -> Sweep:
     """Train the jobs of the plan that are not trained yet, and write their reports."""
-    if not open_store(plan, folder / FOLDER).missing(job.number for job in plan.jobs):
-        return run_sweep.conclude(plan, folder / FOLDER)
+    job_store = open_store(plan, folder / FOLDER, repair=True)
+    if not job_store.missing(job.number for job in plan.jobs):
+        return run_sweep.conclude(plan, folder / FOLDER, job_store=job_store)
     if not search.quiet:
         note(f"the best configurations train again with {len(search.new_seeds)} new seeds")
-    return run_sweep.train_missing(plan, folder / FOLDER, search.quiet)
+    return run_sweep.train_missing(plan, folder / FOLDER, search.quiet, job_store=job_store)
 
 
 def _trials(search: Search, study: Study) -> list[int]:

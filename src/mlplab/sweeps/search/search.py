@@ -17,6 +17,7 @@ from mlplab.io.links import make_folder
 from mlplab.io.reading import reading
 from mlplab.runs import RunFolder
 from mlplab.sweeps import run_sweep
+from mlplab.sweeps.folder import create_or_join
 from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.report.group_events import write_tensorboard
 from mlplab.sweeps.report.status import write_end, write_start
@@ -37,7 +38,7 @@ def run_search(search: Search, folder: Path) -> Sweep:
     May be called again on the same folder to resume. Raises FolderError if the folder holds
     something else, or another process runs the search.
     """
-    run_sweep.create_or_join(folder)
+    create_or_join(folder)
     # two processes would propose the same trials twice
     with RunFolder.locked(make_folder(folder / ".search")):
         if not (folder / FILE).is_file():

@@ -62,13 +62,15 @@ class _TrialLoop:
     @cached_property
     def job_store(self) -> JobStore:
         """The job store, created lazily, since it creates the folder of the jobs."""
-        return open_store(self.plan, self.folder)
+        return open_store(self.plan, self.folder, repair=True)
 
     def run_in_waves(self) -> Sweep:
         """Train `sweep.parallel` trials at a time, each wave to completion."""
         while requested := self._wave():
             jobs = self._add_to_plan(requested)
-            runner = run_sweep.make_executor(self.plan, self.folder, self._display())
+            runner = run_sweep.make_executor(
+                self.plan, self.folder, self._display(), job_store=self.job_store
+            )
             runner.run()
             self._tell(jobs)
             if runner.status == "interrupted" or (
@@ -90,7 +92,9 @@ class _TrialLoop:
         requested = self.study.in_flight() or self._more(self.search.parallel)
         if requested:
             waiting = self._untrained(requested)
-            runner = self.runner = Runner(self.plan, self.folder, self._display())
+            runner = self.runner = Runner(
+                self.plan, self.folder, self._display(), job_store=self.job_store
+            )
             PrunedSearch(runner, self.search.parallel, self._ask, self._tell, self._result).run(
                 waiting
             )
@@ -148,6 +152,7 @@ class _TrialLoop:
             extend=self._plan is not None,
             quiet=True,
             config_dirs=self.search.composer.dirs,
+            written=self._plan,
         )
         if self.runner is not None:
             self.runner.plan = self.plan
@@ -186,9 +191,9 @@ class _TrialLoop:
             self.study.tell(number, **vars(result))
 
     def _end(self, last: Runner | WorkerPool | None = None) -> Sweep:
-        """Write the reports; `last` is what trained the last jobs, if any were left."""
+        """Read the results; `last` is what trained the last jobs, if any were left."""
         is_interrupted = last is not None and last.status == "interrupted"
-        sweep = run_sweep.write_reports(self.plan, self.folder, is_interrupted)
+        sweep = run_sweep.read_sweep(self.plan, self.folder, is_interrupted, self.job_store)
         if last is not None:
             last.compute_log.append()
         received = last.signals.received if last is not None and is_interrupted else None
