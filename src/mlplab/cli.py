@@ -119,6 +119,11 @@ COMMANDS = {
         "list all choices, or the keys, defaults and ranges of one choice",
         "mlplab.commands.list_choices:list_choices",
     ),
+    "schema": Command(
+        "schema [-o FILE]",
+        "print the JSON Schema of the configuration, for editors",
+        "mlplab.commands.schema:schema",
+    ),
 }
 
 _HELP = """\

@@ -79,4 +79,5 @@ def root_yaml() -> str:
         "sweep:  # with -m, or in the file of an experiment",
         *(f"  {line}" for line in key_lines(Sweep)),
     ]
-    return modeline(SCHEMA_FILE, "config") + _HEAD + "\n".join([*choices, *hydra, "", *key_lines(Root), "", *sweep]) + "\n" + _HYDRA
+    lines = [*choices, *hydra, "", *key_lines(Root), "", *sweep]
+    return modeline(SCHEMA_FILE, "primary") + _HEAD + "\n".join(lines) + "\n" + _HYDRA

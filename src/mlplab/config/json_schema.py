@@ -2,7 +2,7 @@
 
 It is draft-07, which YAML's language server reads: that of VS Code's YAML extension, and of other
 editors. The schema itself is that of an experiment. The definition of a group is that of the files
-of its choices; `config` is that of config.yaml of mlplab, `run` and `overrides` are those of the
+of its choices; `primary` is that of config.yaml of mlplab, `run` and `overrides` are those of the
 two files of a run. A schema accepts whatever is accepted: the keys of a group are those of the
 choice that the file makes, and without one those of all choices, since the command line may choose.
 """
@@ -35,6 +35,9 @@ from mlplab.schema import Component, meaning, rules
 
 COMMENT = "Generated from the classes by `mlplab schema`; do not edit."
 DRAFT = "http://json-schema.org/draft-07/schema#"
+_LIST: Schema = {"type": "array"}
+# The language server adds what is at the root of the schema to a definition that lacks it.
+_APART_FROM_THE_ROOT: Schema = {"allOf": [{}]}
 _NESTED = r"[.\[].*"
 
 
@@ -53,11 +56,12 @@ def json_schema(folders: Sequence[Path] = ()) -> Schema:
     definitions |= _varied(definitions)
     definitions["sweep"] = _closed(key_schemas(Sweep))
     definitions["experiment"] = _experiment(definitions)
-    definitions["config"] = _config()
+    definitions["primary"] = _primary()
     definitions["run"] = _run()
     definitions["overrides"] = {
         "type": "array",
         "items": {"type": "string", "pattern": r"^(\+{1,2}|~)?[\w@/.:\[\]-]+(=|$)"},
+        **_APART_FROM_THE_ROOT,
     }
     return {
         "$schema": DRAFT,
@@ -66,6 +70,11 @@ def json_schema(folders: Sequence[Path] = ()) -> Schema:
         "allOf": [reference("experiment")],
         "definitions": definitions,
     }
+
+
+def is_schema(text: str) -> bool:
+    """Whether a file has been written by this module."""
+    return COMMENT in text[:1000]
 
 
 def schema_text(schema: Schema) -> str:
@@ -92,7 +101,7 @@ def _group_definitions(group: str, folders: Sequence[Path]) -> dict[str, Schema]
     user_names = _user_names(group, folders, list(classes))
     choices = {
         f"{group}.{name}": _closed(
-            {"name": reference(f"{group}.names"), "defaults": {"type": "array"}, **keys[name]},
+            {"name": reference(f"{group}.names"), "defaults": _LIST, **keys[name]},
             description=TRACKING_LEVELS[name] if group == "tracking" else meaning(component),
         )
         for name, component in classes.items()
@@ -117,7 +126,7 @@ def _group_definitions(group: str, folders: Sequence[Path]) -> dict[str, Schema]
         group: {
             "title": f"A choice of {group}",
             "type": "object",
-            "properties": {"name": reference(f"{group}.names"), "defaults": {"type": "array"}},
+            "properties": {"name": reference(f"{group}.names"), "defaults": _LIST},
             "anyOf": [{"required": ["name"]}, {"required": ["defaults"]}],
             "allOf": [reference(f"{group}.keys")],
         },
@@ -266,10 +275,12 @@ def _if_chosen(group: str, name: str) -> Schema:
     }
 
 
-def _config() -> Schema:
+def _primary() -> Schema:
     """The primary configuration, which chooses each group and has all keys of the root."""
     return _closed(
-        {"defaults": {"type": "array"}, **_root_properties()}, title="The defaults of mlplab"
+        {"defaults": _LIST, **_root_properties()},
+        title="The defaults of mlplab",
+        **_APART_FROM_THE_ROOT,
     )
 
 
@@ -283,4 +294,5 @@ def _run() -> Schema:
         },
         title="The configuration of a run",
         required=[*rules(Root), *COMPONENT_GROUPS],
+        **_APART_FROM_THE_ROOT,
     )

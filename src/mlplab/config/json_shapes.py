@@ -40,12 +40,16 @@ def reference(name: str, key: str = "") -> Schema:
 def key_schemas(component: type[Component], keys: Sequence[str] | None = None) -> dict[str, Schema]:
     """Return the schema of each key with its meaning and default, all keys by default."""
     component_rules = rules(component)
-    return {
-        key: {"description": describe_rule(component_rules[key]), "default": value}
-        | key_schema(component, key)
-        for key, value in defaults(component).items()
-        if keys is None or key in keys
-    }
+    described: dict[str, Schema] = {}
+    for key, value in defaults(component).items():
+        if keys is None or key in keys:
+            schema = key_schema(component, key)
+            described[key] = {
+                "description": describe_rule(component_rules[key]),
+                "default": value,
+                **({"allOf": [schema]} if "$ref" in schema else schema),
+            }
+    return described
 
 
 def key_schema(component: type[Component], key: str) -> Schema:
@@ -80,8 +84,10 @@ def rule_schema(rule: Rule) -> Schema:
 
 
 def _shared(kind: str, constraints: Schema) -> Schema:
-    """The definition of a kind of value, with further constraints."""
-    return {"allOf": [reference(kind)], **constraints} if constraints else reference(kind)
+    """The definition of a kind of value, with further constraints. Draft-07 ignores what stands
+    beside a reference.
+    """
+    return {"allOf": [reference(kind)], **constraints}
 
 
 def kinds() -> dict[str, Schema]:
@@ -94,7 +100,7 @@ def _kind(name: str, literals: Sequence[str] = ()) -> Schema:
     """The schema of a kind of value, which also accepts these strings."""
     kind, or_null, _ = name.partition(" or null")
     json_type, noun = _TYPES[kind]
-    expected = ", ".join([noun, *literals, *(["null"] if or_null else [])])
+    expected = " or ".join([noun, *literals, *(["null"] if or_null else [])])
     return {
         "type": [json_type, "string", *(["null"] if or_null else [])],
         **text_like("|".join([*literals, _ELSEWHERE]), f"Write {expected}."),
@@ -157,9 +163,7 @@ _SHAPES: Mapping[tuple[str, str], Schema] = {
         "minimum": 1,
         "maxItems": MAX_LAYERS,
         "items": _LAYER,
-        **text_like(
-            f"{_WIDTHS}|{_ELSEWHERE}", "Write [6, 4], 64-64-32 or 64x3."
-        ),
+        **text_like(f"{_WIDTHS}|{_ELSEWHERE}", "Write [6, 4], 64-64-32 or 64x3."),
     },
     ("Mlp", "bias_initializer"): _choice_or_node("initializer"),
     ("Mlp", "output_initializer"): _choice_or_node("initializer"),
@@ -182,4 +186,3 @@ _SHAPES: Mapping[tuple[str, str], Schema] = {
     ("Ray", "extra"): _MAPPING,
 }
 """The keys whose classes check the value themselves, by class and key."""
-
