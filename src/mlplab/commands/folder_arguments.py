@@ -23,7 +23,28 @@ Options = Mapping[str, Mapping[str, Any]]
 """The names of an argument, separated by blanks -> the arguments of `add_argument` for it."""
 
 
-_FOLDER_OPTIONS: Options = {
+COMMON_OPTIONS: Options = {
+    "--quiet -q": {
+        "action": "store_true",
+        "help": "no notes, no progress, and of a training only the folder",
+    },
+    "--verbose -v": {
+        "action": "store_true",
+        "help": "show the log of a run, and the traceback of a failure",
+    },
+    "--version -V": {"action": "store_true", "help": "print the version"},
+}
+"""Of every command; `mlplab.cli` handles them before the command sees its arguments."""
+
+JSON_OPTION: Options = {
+    "--json": {
+        "action": "store_true",
+        "help": "print one JSON document and nothing else to the output stream",
+    },
+}
+
+
+FOLDER_OPTIONS: Options = {
     "folder": {"metavar": "DIR", "type": Path, "help": "a folder, or SWEEP:NUMBER for a job"},
     "--plugin": {
         "action": "append",
@@ -70,7 +91,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, name: str, meaning: str, usage: str, options: Options) -> None:
         super().__init__(prog=f"mlplab {name}", description=meaning)
         self._usage = usage
-        add_options(self, options)
+        add_options(self, {**options, **COMMON_OPTIONS})
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError with the message and the usage."""
@@ -89,7 +110,7 @@ def parse(
     SWEEP:NUMBER. Raises ConfigError.
     """
     usage = f"`mlplab {name} DIR`, with the folder of a run or a sweep, or SWEEP:NUMBER for a job"
-    all_options = {**_FOLDER_OPTIONS, **(options or {})}
+    all_options = {**FOLDER_OPTIONS, **(options or {})}
     args = Parser(name, meaning, usage, all_options).parse_intermixed_args(list(arguments))
     args.folder = existing_folder(args.folder, args.plugin)
     return args
