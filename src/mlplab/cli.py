@@ -199,11 +199,12 @@ def _run(arguments: list[str]) -> int:
         _print_error(stop, "interrupted.", "interrupted", code)
         return code
     except Exception as error:
-        if os.environ.get("MLPLAB_DEBUG") == "1" or modes.is_verbose():
+        is_failure = not isinstance(error, MlplabError)
+        if os.environ.get("MLPLAB_DEBUG") == "1" or (is_failure and modes.is_verbose()):
             import traceback
 
             traceback.print_exc()
-        if isinstance(error, MlplabError):
+        if not is_failure:
             return _print_error(error, str(error), "refused")
         text = f"failed: {failure_text(error)}"
         return _print_error(

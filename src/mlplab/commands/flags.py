@@ -91,6 +91,8 @@ class Flags:
 
 
 class _Parser(argparse.ArgumentParser):
+    typed: Sequence[str] = ()
+
     def error(self, message: str) -> NoReturn:
         flags = [
             option
@@ -107,7 +109,7 @@ class _Parser(argparse.ArgumentParser):
         if flag:
             name, equals, value = flag.lstrip("-").partition("=")
             is_key = equals or name.partition(".")[0] in (*GROUPS, *ROOT_KEYS, "sweep", "seeds")
-            override = f"{name}={value or 'VALUE'}"
+            override = f"{name}={value or self._word_after(flag) or 'VALUE'}"
             suggestion = (
                 f"Keys are set without dashes: {override}. "
                 if is_key
@@ -119,11 +121,17 @@ class _Parser(argparse.ArgumentParser):
             " `mlplab train --hydra-help` the flags."
         )
 
+    def _word_after(self, flag: str) -> str:
+        """The word that was typed after a flag, if it can be a value."""
+        after = dict(zip(self.typed, self.typed[1:], strict=False)).get(flag, "")
+        return "" if after.startswith("-") or "=" in after else after
+
 
 def parse(arguments: Sequence[str]) -> Flags:
     """Return the parsed arguments of `mlplab train`. Raises ConfigError."""
     parser = _Parser(prog="mlplab train", add_help=False, allow_abbrev=False)
     add_options(parser, OPTIONS)
+    parser.typed = arguments
     args = parser.parse_intermixed_args(list(arguments))
     hydra = [
         f"--{name.replace('_', '-')}"

@@ -248,8 +248,8 @@ def unknown_choice(group: str, value: object, names: Sequence[str], line: str) -
     )
     if group == "activation" and isinstance(value, (list, tuple)):
         syntax += (
-            "Layers with different activations are model.hidden=[{units:8,activation:relu},"
-            "{units:8,activation:tanh}]. "
+            "Layers with different activations are 'model.hidden=[{units:8,activation:relu},"
+            "{units:8,activation:tanh}]'. "
         )
     return ConfigError(
         f"`{line}`: there is no {group} `{name}`."
