@@ -77,7 +77,7 @@ COMMANDS = {
         "mlplab.commands.evaluate:evaluate",
     ),
     "predict": Command(
-        "predict DIR FILE -o OUT",
+        "predict DIR FILE [-o OUT]",
         "predict new rows with a run, or with the mean of a sweep",
         "mlplab.commands.predict:predict",
     ),

@@ -17,6 +17,7 @@ OPTIONS: Options = {
         "help": "a folder, or SWEEP:NUMBER for a job",
     },
     "--plugin": {
+        "metavar": "FILE",
         "action": "append",
         "default": [],
         "help": "Python file with plugins that a run or sweep used; may be repeated",

@@ -47,6 +47,7 @@ JSON_OPTION: Options = {
 FOLDER_OPTIONS: Options = {
     "folder": {"metavar": "DIR", "type": Path, "help": "a folder, or SWEEP:NUMBER for a job"},
     "--plugin": {
+        "metavar": "FILE",
         "action": "append",
         "default": [],
         "help": "Python file with plugins that the run or sweep used; may be repeated",

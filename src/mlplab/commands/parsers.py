@@ -45,5 +45,5 @@ def values(command: str, flag: str) -> list[str] | None:
         if flag in names.split() and names.startswith("-"):
             if settings.get("action", "append") != "append":
                 return None
-            return list(settings.get("choices", ()))
+            return [*settings.get("choices", ())]
     return None

@@ -28,7 +28,11 @@ MIN_SLOWDOWN = 1.2
 
 
 def plan(arguments: Sequence[str]) -> int:
-    """Print the plan and return 0. Raises ConfigError for invalid jobs."""
+    """Print the jobs of a command line, how they train together, and what they cost. Nothing is
+    trained or written.
+
+    Raises ConfigError for invalid jobs.
+    """
     flags = flags_module.parse(arguments)
     if flags.hydra:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""`mlplab predict DIR FILE -o OUT`: predict new rows."""
+"""`mlplab predict DIR FILE [-o OUT]`: predict new rows."""
 
 from __future__ import annotations
 

@@ -15,7 +15,11 @@ _HYDRA_ALLOWLIST_VARIABLE = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Train the run, sweep or search of the arguments; return the exit code. Raises ConfigError."""
+    """Train one network; with -m and several values for keys, or with an experiment that describes
+    a sweep or a search, all of them.
+
+    Raises ConfigError.
+    """
     flags = flags_module.parse(arguments)
     if os.environ.pop(_HYDRA_ALLOWLIST_VARIABLE, None) is not None:
         print(
