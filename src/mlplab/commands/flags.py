@@ -109,7 +109,7 @@ class _Parser(argparse.ArgumentParser):
         if flag:
             name, equals, value = flag.lstrip("-").partition("=")
             is_key = equals or name.partition(".")[0] in (*GROUPS, *ROOT_KEYS, "sweep", "seeds")
-            override = f"{name}={value or self._word_after(flag) or 'VALUE'}"
+            override = f"{name}={value or self._token_after(flag) or 'VALUE'}"
             suggestion = (
                 f"Keys are set without dashes: {override}. "
                 if is_key
@@ -121,8 +121,8 @@ class _Parser(argparse.ArgumentParser):
             " `mlplab train --hydra-help` the flags."
         )
 
-    def _word_after(self, flag: str) -> str:
-        """The word that was typed after a flag, if it can be a value."""
+    def _token_after(self, flag: str) -> str:
+        """The token that was typed after a flag, if it can be a value."""
         after = dict(zip(self.typed, self.typed[1:], strict=False)).get(flag, "")
         return "" if after.startswith("-") or "=" in after else after
 

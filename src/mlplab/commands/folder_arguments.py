@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mlplab.cli import COMMANDS
 from mlplab.config import plugins
 from mlplab.config.run_dir import split_job
 from mlplab.errors import ConfigError
@@ -110,7 +111,8 @@ def parse(
     """Return `folder`, `plugin` and the arguments of `options`; `folder` may be typed as
     SWEEP:NUMBER. Raises ConfigError.
     """
-    usage = f"`mlplab {name} DIR`, with the folder of a run or a sweep, or SWEEP:NUMBER for a job"
+    typed = COMMANDS[name].usage if name in COMMANDS else f"{name} DIR"
+    usage = f"`mlplab {typed}`, with the folder of a run or a sweep, or SWEEP:NUMBER for a job"
     all_options = {**FOLDER_OPTIONS, **(options or {})}
     args = Parser(name, meaning, usage, all_options).parse_intermixed_args(list(arguments))
     args.folder = existing_folder(args.folder, args.plugin)
@@ -155,7 +157,7 @@ def kind(folder: Path) -> str:
         )
     raise ConfigError(
         f"{folder} holds neither a sweep nor a run: it has no plan.yaml and no config.yaml."
-        " `mlplab train` prints the folder as its last line."
+        " `mlplab runs` lists the runs and sweeps, and `mlplab resume` those that are unfinished."
     )
 
 

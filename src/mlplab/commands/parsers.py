@@ -23,8 +23,8 @@ def options(command: str) -> Options:
         return {name: flags.OPTIONS[name] for name in names if name not in COMMON_OPTIONS}
     module = COMMANDS[command].function.partition(":")[0]
     table: Options = getattr(import_module(module), "OPTIONS", {})
-    words = COMMANDS[command].usage.replace("[", " ").split()
-    has_folder = "folder" not in table and bool({"DIR", "DIR]", "RUN"} & set(words))
+    tokens = COMMANDS[command].usage.replace("[", " ").split()
+    has_folder = "folder" not in table and bool({"DIR", "DIR]", "RUN"} & set(tokens))
     return {**FOLDER_OPTIONS, **table} if has_folder else table
 
 

@@ -63,6 +63,16 @@ def _loss(loss: Any) -> str | None:
             if task.classifies
             else torch.ones(MEMBERS, EXAMPLES, 1)
         )
+        per_value = getattr(loss, "per_value", None)
+        if (
+            per_value is not None
+            and not task.classifies
+            and (fault := _shape(per_value(outputs_KBC, targets), tuple(targets.shape)))
+        ):
+            return (
+                "must return one number a value, [K, B, T], from `per_value`, not their mean; for"
+                f" outputs [{MEMBERS}, {EXAMPLES}, {size}] it returned {fault}"
+            )
         asked = f"for outputs [{MEMBERS}, {EXAMPLES}, {size}] it returned"
         if fault := _shape(loss(outputs_KBC, targets), (MEMBERS, EXAMPLES)):
             return f"must return one number an example, [K, B], not their mean; {asked} {fault}"
