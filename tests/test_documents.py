@@ -10,8 +10,9 @@ import functools
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -175,7 +176,10 @@ def test_a_program_of_a_page_runs(page, number, whole, here, monkeypatch):
         for name in ("run", "fit", "sweep"):
             monkeypatch.setattr(mlplab, name, shorter(getattr(mlplab, name)))
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    exec(compile(blocks(page, "python")[number], f"{page}.md", "exec"), {"__name__": page})
+    program = blocks(page, "python")[number]
+    module = ModuleType(page)
+    monkeypatch.setitem(sys.modules, page, module)  # where dataclasses look for names of types
+    exec(compile(program, f"{page}.md", "exec", dont_inherit=True), vars(module))
 
 
 @pytest.mark.parametrize(("page", "number"), FILES)
