@@ -5,12 +5,14 @@ blocks of docs/sweeps.md have tests of their own.
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,9 @@ import pytest
 from tiers import in_campaign
 
 import mlplab
+from mlplab import metrics
 from mlplab.cli import main
+from mlplab.config import plugins
 from mlplab.config.overrides import parse_overrides
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -36,6 +40,12 @@ COMMANDS = [
     for block in blocks(page, "bash")
     for line in block.splitlines()
     if line.startswith("mlplab ")
+]
+NAMED_FILES = [
+    (match[1], text)
+    for page in PAGES
+    for text in blocks(page, "python")
+    if (match := re.match(r"# (\w+\.py)\n", text))
 ]
 ELSEWHERE = [("sweeps", 0)]
 PROGRAMS, FILES = (
@@ -84,6 +94,11 @@ def here(tmp_path, tmp_path_factory, monkeypatch):
     folders(root)
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     (tmp_path / "outputs").mkdir()
+    for name, text in NAMED_FILES:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    for module in (plugins, metrics):  # what the pages register
+        registered = {key: copy.copy(value) for key, value in module._registered.items()}
+        monkeypatch.setattr(module, "_registered", registered)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("builtins.input", lambda question: "y")
     return tmp_path
@@ -161,7 +176,10 @@ def test_a_program_of_a_page_runs(page, number, whole, here, monkeypatch):
         for name in ("run", "fit", "sweep"):
             monkeypatch.setattr(mlplab, name, shorter(getattr(mlplab, name)))
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    exec(compile(blocks(page, "python")[number], f"{page}.md", "exec"), {"__name__": page})
+    program = blocks(page, "python")[number]
+    module = ModuleType(page)
+    monkeypatch.setitem(sys.modules, page, module)  # where dataclasses look for names of types
+    exec(compile(program, f"{page}.md", "exec", dont_inherit=True), vars(module))
 
 
 @pytest.mark.parametrize(("page", "number"), FILES)

@@ -72,7 +72,7 @@ WRONG = [
     ("hydra.launcher._target_=os.system", "_target_"),
     ("activation=[relu,tanh]", "model.hidden=[{units:8,activation:relu}"),
     ("hydra.sweeper.params={seed:1}", "sweep: {grid:"),
-    ("--experiment xor_mlp", "experiment=VALUE"),
+    ("--experiment xor_mlp", "experiment=xor_mlp"),
     ("--optimizer.lr=0.1", "optimizer.lr=0.1"),
     # syntax, and folders that cannot contain a run
     ("optimizer.lr=[", "optimizer.lr"),

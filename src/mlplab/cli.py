@@ -18,7 +18,14 @@ from importlib import import_module
 from typing import Any
 
 from mlplab.errors import ConfigError, MlplabError, failure_text
+from mlplab.terminal import modes
 
+_LEVELS = {
+    "-q": modes.QUIET,
+    "--quiet": modes.QUIET,
+    "-v": modes.VERBOSE,
+    "--verbose": modes.VERBOSE,
+}
 EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "diverged": 3, "interrupted": 130}
 
 
@@ -70,7 +77,7 @@ COMMANDS = {
         "mlplab.commands.evaluate:evaluate",
     ),
     "predict": Command(
-        "predict DIR FILE -o OUT",
+        "predict DIR FILE [-o OUT]",
         "predict new rows with a run, or with the mean of a sweep",
         "mlplab.commands.predict:predict",
     ),
@@ -119,6 +126,11 @@ COMMANDS = {
         "list all choices, or the keys, defaults and ranges of one choice",
         "mlplab.commands.list_choices:list_choices",
     ),
+    "schema": Command(
+        "schema [-o FILE]",
+        "print the JSON Schema of the configuration, for editors",
+        "mlplab.commands.schema:schema",
+    ),
 }
 
 _HELP = """\
@@ -135,7 +147,7 @@ A configuration is a choice for each group (optimizer=adam) and values for keys 
   mlplab train -m experiment=xor_mlp seed=range(8)
 
 `mlplab train --help` prints all groups and the configuration, `mlplab list` explains them.
-MLPLAB_DEBUG=1 shows tracebacks.
+Every command has --help, -q (--quiet), -v (--verbose) and -V (--version).
 """
 
 
@@ -164,26 +176,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Errors are printed as one paragraph on the error stream.
     """
     open_missing_streams()
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    levels = [_LEVELS[token] for token in typed if token in _LEVELS]
     try:
-        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        with modes.printing(levels[-1] if levels else modes.NORMAL, "--json" in typed):
+            code = _run([token for token in typed if token not in _LEVELS])
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command and print its error, if it raises one; return the exit code."""
+    try:
+        return _dispatch(arguments)
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt as stop:
-        _print_error("interrupted.", "interrupted")
-        return 128 + int(getattr(stop, "signal", 2))
+        code = 128 + int(getattr(stop, "signal", 2))
+        _print_error(stop, "interrupted.", "interrupted", code)
+        return code
     except Exception as error:
-        if os.environ.get("MLPLAB_DEBUG") == "1":
+        is_failure = not isinstance(error, MlplabError)
+        if os.environ.get("MLPLAB_DEBUG") == "1" or (is_failure and modes.is_verbose()):
             import traceback
 
             traceback.print_exc()
-        if isinstance(error, MlplabError):
-            return _print_error(str(error), "refused")
+        if not is_failure:
+            return _print_error(error, str(error), "refused")
+        text = f"failed: {failure_text(error)}"
         return _print_error(
-            f"failed: {failure_text(error)} (MLPLAB_DEBUG=1 shows the traceback)",
-            "failed",
+            error, text if modes.is_verbose() else f"{text} (-v shows the traceback)", "failed"
         )
 
 
@@ -215,7 +240,7 @@ def _dispatch(arguments: list[str]) -> int:
             )
         )
         return 0
-    if name == "--version":
+    if {"--version", "-V"} & set(arguments):
         print(version())
         return 0
     if name in ("-sc", "--shell-completion"):  # the shell asks for completions
@@ -250,8 +275,19 @@ def _unknown_command(name: str, rest: Sequence[str]) -> Exception:
     )
 
 
-def _print_error(text: str, status: str) -> int:
+def _print_error(error: BaseException, text: str, status: str, code: int | None = None) -> int:
+    """Print an error as one paragraph to the error stream, and with --json as the document;
+    return the exit code.
+    """
     from mlplab.terminal.output import plain
 
-    print(f"mlplab: {' '.join(plain(text).split())}", file=sys.stderr)
-    return EXIT_CODES[status]
+    code = EXIT_CODES[status] if code is None else code
+    text = " ".join(plain(text).split())
+    print(f"mlplab: {text}", file=sys.stderr)
+    if modes.lacks_document():
+        import json
+
+        described = {"type": type(error).__name__, "message": text, "status": status}
+        document = {"format": "mlplab-error-1", "error": {**described, "exit_code": code}}
+        modes.write_document(json.dumps(document, indent=2, ensure_ascii=False))
+    return code

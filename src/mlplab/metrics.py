@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import ConfigError
+from mlplab.metric_names import CHEAP as CHEAP
+from mlplab.metric_names import FINAL as FINAL
 
 HIGHER_IS_BETTER = frozenset(
     {"accuracy", "balanced_accuracy", "f1", "auroc", "average_precision", "mcc", "r2"}
 )
-CHEAP = {"classification": ("accuracy",), "regression": ("mae", "rmse", "r2")}
-"""The metrics of every evaluation, by kind of task."""
 BOUNDS = {
     **dict.fromkeys(HIGHER_IS_BETTER - {"r2", "mcc"}, (0.0, 1.0)),
     "mcc": (-1.0, 1.0),
@@ -31,14 +31,6 @@ BOUNDS = {
     **dict.fromkeys(("log_loss", "mae", "rmse", "mape"), (0.0, math.inf)),
 }
 """The lowest and the highest value of a metric; others, such as the loss, have no bounds."""
-FINAL = {
-    "classification": (
-        *("accuracy", "balanced_accuracy", "f1", "mcc", "auroc", "average_precision"),
-        *("log_loss", "brier"),
-    ),
-    "regression": ("mae", "rmse", "r2", "mape"),
-}
-"""The metrics at the end of a run, by kind of task."""
 
 
 Measure: TypeAlias = Callable[[Tensor, Tensor], dict[str, Tensor]]

@@ -46,6 +46,12 @@ XOR = ("by_hand", "mlp", "perceptron")
         ("mlplab list optimizer adama", ["adamax"]),
         ("mlplab draw los", ["losses"]),
         ("mlplab resume outputs/a", []),
+        ("mlplab predict outputs/a new.csv --dec", ["--decimal"]),
+        ("mlplab evaluate outputs/a --part v", ["val"]),
+        ("mlplab runs --sort test/ac", ["test/accuracy"]),
+        ("mlplab train training.shuffle=", ["training.shuffle=true", "training.shuffle=false"]),
+        ("mlplab plan device=c", ["device=cpu", "device=cuda"]),
+        ("mlplab train sweep.sampler=c", ["sweep.sampler=cmaes"]),
         ("mlplab train optimizer=adm optimizer.l", []),
         ("mlplab train 'name=[ x", []),
     ],
@@ -75,6 +81,7 @@ def test_the_components_of_a_plugin_are_completed(complete):
 
 LIVE = """
 eval "$(mlplab -sc install=bash)"
+complete -p mlplab
 function=$(complete -p mlplab | sed 's/.*-F \\([^ ]*\\).*/\\1/')
 while IFS= read -r COMP_LINE; do
     COMP_POINT=${#COMP_LINE} COMP_WORDS=($COMP_LINE) COMPREPLY=()
@@ -102,9 +109,11 @@ def test_a_live_shell_completes():
         Path(f"conf/experiment/{name}.yaml").write_text("# @package _global_\nseed: 1\n")
     lines = {
         "mlplab train exp": "experiment=",
-        "mlplab plan -m seed=0,1 experiment=m": "experiment=mine",
-        "mlplab resume co": "conf",
-        "mlplab sweep ": "bin conf",
+        "mlplab plan -m seed=0,1 experiment=m": "mine",  # bash completes what follows =
+        "mlplab export RUN --format o": "onnx",
+        "mlplab train sweep.engine=s": "slurm",
+        "mlplab resume co": "",  # a folder: the `default` of bash
+        "mlplab sweep ": "",
     }
     process = subprocess.run(
         ["bash", "--norc", "-c", LIVE],
@@ -116,8 +125,9 @@ def test_a_live_shell_completes():
         check=False,
     )
     assert process.stderr == ""
-    assert [" ".join(sorted(line.split())) for line in process.stdout.splitlines()] == [
-        *lines.values()
+    assert process.stdout.splitlines() == [
+        "complete -o default -F _mlplab mlplab",
+        *lines.values(),
     ]
     assert sorted(path.name for path in Path().iterdir()) == ["bin", "conf"]
 
@@ -134,6 +144,23 @@ def test_only_what_no_shell_expands_is_suggested(complete):
 def test_it_never_prints_an_error(command, complete):
     for rest in ("", " ", " x=", " --nope --plugin"):
         complete(f"mlplab {command}{rest}")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_a_script(shell, capsys):
+    assert main(["-sc", f"install={shell}"]) == 0
+    assert "-sc query=" in capsys.readouterr().out
+    if path := shutil.which(shell):
+        main(["-sc", f"install={shell}"])
+        script = capsys.readouterr().out
+        subprocess.run([path, "-n"], input=script, text=True, check=True, timeout=60)
+    assert main(["-sc", f"uninstall={shell}"]) == 0
+    assert "mlplab" in capsys.readouterr().out
+
+
+def test_another_shell_is_refused(capsys):
+    assert main(["-sc", "install=tcsh"]) == 2
+    assert "bash, zsh, fish" in capsys.readouterr().err
 
 
 def test_the_flags_that_take_a_value():

@@ -37,6 +37,12 @@ class Averaged(RegressionLoss):
 
 
 @dataclass(frozen=True)
+class AveragedValues(RegressionLoss):
+    def per_value(self, outputs_KBC, targets_KBT):
+        return (outputs_KBC - targets_KBT).square().mean()
+
+
+@dataclass(frozen=True)
 class Crash(RegressionLoss):
     def per_value(self, outputs_KBC, targets_KBT):
         return outputs_KBC @ targets_KBT
@@ -71,6 +77,7 @@ class Fine(RegressionLoss):
         ("loss", NoTasks, r"has tasks = \(\); state what it is for"),
         ("loss", NoOutputs, "does not implement `num_outputs`"),
         ("loss", Averaged, r"one number an example, \[K, B\], not their mean; .* returned \[\]"),
+        ("loss", AveragedValues, r"one number a value, \[K, B, T\], .* returned \[\]"),
         ("loss", Crash, "fails on a small example: RuntimeError"),
         ("activation", Summed, r"must keep the shape .* returned \[2, 3\]"),
         ("optimizer", NoUpdate, "does not implement `update`"),

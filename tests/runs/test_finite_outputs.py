@@ -177,7 +177,7 @@ def test_a_training_that_is_done_is_not_failed_by_its_evaluation(work_dir, capfd
     from mlplab.training import DataCache
 
     poison(work_dir / "classes")
-    evaluate.print_test_metrics(mlplab.load("classes"), DataCache())
+    assert evaluate.evaluate_test_split(mlplab.load("classes"), DataCache()) is None
     assert "no evaluation: the test split of classes, row 1: " in capfd.readouterr().err
     assert not Path("classes/evaluation.json").exists()
 

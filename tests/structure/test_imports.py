@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "schema": {"errors"},
     "task": set(),
     "randomness": set(),
-    "metrics": {"errors"},
+    "metric_names": set(),
+    "metrics": {"errors", "metric_names"},
     "io": {"errors"},
     "terminal": set(),
     "tracking": {"errors", "io"},
@@ -81,7 +82,7 @@ MAY_IMPORT = {
         | PICTURES
         | SWEEP
         | {"pictures.lecture", "playback", "experiment", "sweeps"}
-        | {"sweeps.search", "cli", "export"}
+        | {"sweeps.search", "cli", "export", "metric_names"}
     ),
     "__main__": {"cli"},
     "hydra_plugins.mlplab_launcher": {"sweeps"},

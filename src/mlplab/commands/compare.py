@@ -9,7 +9,7 @@ from mlplab.commands.folder_arguments import Options, Parser, existing_folder, k
 from mlplab.commands.table_output import TABLE_OPTIONS, asks_for_table, print_table
 from mlplab.errors import ConfigError
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "folder": {
         "metavar": "DIR",
         "nargs": "+",
@@ -17,6 +17,7 @@ _OPTIONS: Options = {
         "help": "a folder, or SWEEP:NUMBER for a job",
     },
     "--plugin": {
+        "metavar": "FILE",
         "action": "append",
         "default": [],
         "help": "Python file with plugins that a run or sweep used; may be repeated",
@@ -31,7 +32,7 @@ def compare(arguments: Sequence[str], name: str = "compare") -> int:
     runs are shown side by side, with all their metrics.
     """
     usage = f"`mlplab {name} DIR DIR ...`, with the folders of runs and sweeps"
-    parser = Parser(name, compare.__doc__ or "", usage, _OPTIONS)
+    parser = Parser(name, compare.__doc__ or "", usage, OPTIONS)
     args = parser.parse_intermixed_args(list(arguments))
     args.folder = [existing_folder(folder, args.plugin) for folder in args.folder]
     kinds = [kind(folder) for folder in args.folder]

@@ -14,12 +14,17 @@ from collections.abc import Callable, Sequence
 
 from mlplab.cli import COMMANDS
 from mlplab.commands import flags as flags_module
+from mlplab.commands import parsers
+from mlplab.commands.completion_scripts import INSTALL, UNINSTALL
 from mlplab.commands.draw import FIGURES
 from mlplab.config import catalog, plugins
 from mlplab.config.composition import hydra_search_path
 from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders, shipped_folder
+from mlplab.config.yaml_render import SCHEMA_FILE
 from mlplab.errors import ConfigError
+from mlplab.io.files import parse_json
+from mlplab.metric_names import FINAL
 from mlplab.terminal.suggested import flags_of
 
 _NUM_FOLDERS = {"train": 0, "plan": 0, "rerun": 1, "resume": 1}
@@ -51,16 +56,20 @@ def _complete(line: str, hydra: Callable[[str], None]) -> list[str]:
         return names or [name for name in ("--help", "--version") if name.startswith(last)]
     command, *arguments = before
     _load_plugins(_values(arguments, "--plugin"))
+    if command not in COMMANDS:
+        return []
+    if last.startswith("-"):
+        return _starting(last, parsers.flag_names(command))
+    if arguments and (values := parsers.values(command, arguments[-1])) is not None:
+        return _starting(last, values or _metrics(arguments[-1]))
     if command == "list":
         return _starting(last, _list_names(_without_flags(arguments)))
     if command == "draw":
         return _starting(last, [*FIGURES, "all"])
     if command not in _NUM_FOLDERS or len(_without_flags(arguments)) < _NUM_FOLDERS[command]:
         return []  # a file or folder, which the shell completes
-    if last.startswith("-"):
-        return _starting(last, flags_module.long_names())
-    if arguments and arguments[-1] in flags_module.WITH_VALUE:
-        return []
+    if values := _values_of_key(last):
+        return values
     overrides = _without_flags(arguments)
     folders = [*_values(arguments, "--config-dir"), *_values(arguments, "-cd")]
     single = [text for text in overrides[_NUM_FOLDERS[command] :] if _has_one_value(text)]
@@ -68,6 +77,35 @@ def _complete(line: str, hydra: Callable[[str], None]) -> list[str]:
     with contextlib.redirect_stdout(output):
         hydra(" ".join([program, *hydra_search_path(config_folders(folders)), *single, last]))
     return output.getvalue().split()
+
+
+def _metrics(flag: str) -> list[str]:
+    """The metrics of the splits, for flags that name one."""
+    if flag not in ("--sort", "--metric"):
+        return []
+    names = dict.fromkeys(("loss", *(name for names in FINAL.values() for name in names)))
+    return [f"{split}/{name}" for split in ("test", "val", "train") for name in names]
+
+
+def _values_of_key(last: str) -> list[str]:
+    """The values of a key with a few, as in `device=c`."""
+    key, equals, start = last.partition("=")
+    if not equals or key in GROUPS:
+        return []
+    group, _, name = key.rpartition(".")
+    definitions = parse_json((shipped_folder() / SCHEMA_FILE).read_bytes())["definitions"]
+    node = definitions.get({"": "experiment", "sweep": "sweep"}.get(group, f"{group}.any"))
+    schema = ((node or {}).get("properties") or {}).get(name or key) or {}
+    if schema.get("allOf") == [{"$ref": "#/definitions/flag"}]:
+        choices = ["true", "false"]
+    else:
+        choices = [
+            str(choice)
+            for option in schema.get("anyOf", ())
+            for choice in option.get("enum", ())
+            if choice is not None
+        ]
+    return [f"{key}={choice}" for choice in choices if choice.startswith(start)]
 
 
 def _list_names(arguments: Sequence[str]) -> Sequence[str]:
@@ -105,6 +143,21 @@ def _load_plugins(files: Sequence[str]) -> None:
 def _has_one_value(override: str) -> bool:
     """Whether it is KEY=VALUE with one value, which can affect what Hydra suggests."""
     return "=" in override and not any(sign in override for sign in ",({[")
+
+
+def script(query: Sequence[str]) -> str:
+    """Return the script for a shell of `-sc install=SHELL` or `-sc uninstall=SHELL`.
+
+    Raises ConfigError for anything else.
+    """
+    action, _, shell = (query[0] if len(query) == 1 else "").partition("=")
+    scripts = {"install": INSTALL, "uninstall": UNINSTALL}.get(action, {})
+    if shell not in scripts:
+        raise ConfigError(
+            f"`-sc {' '.join(query)}`: write -sc install=SHELL or uninstall=SHELL, where SHELL is"
+            f" {', '.join(INSTALL)}."
+        )
+    return scripts[shell]
 
 
 def completes(query: Sequence[str]) -> bool:

@@ -21,7 +21,7 @@ FIGURES = {
 }
 ANIMATED = ("optimizers",)
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "what": {"metavar": "WHAT", "help": ", ".join([*FIGURES, "all"])},
     "names": {
         "metavar": "NAME",
@@ -47,7 +47,7 @@ def draw(arguments: Sequence[str]) -> int:
     With --gif, also write animations of the figures that have one.
     """
     usage = f"`mlplab draw WHAT [NAME ...]`, with one of: {', '.join(FIGURES)}, all"
-    args = Parser("draw", draw.__doc__ or "", usage, _OPTIONS).parse_args(list(arguments))
+    args = Parser("draw", draw.__doc__ or "", usage, OPTIONS).parse_args(list(arguments))
     if args.what != "all" and args.what not in FIGURES:
         raise ConfigError(
             f"There is no figure `{args.what}`."

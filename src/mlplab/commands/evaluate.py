@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import (
     FORMAT_OPTIONS,
+    JSON_OPTION,
     Options,
     later_format,
     load_plugins,
     parse,
     require_run,
 )
+from mlplab.commands.table_output import print_document
 from mlplab.errors import DataError, NotFiniteError
 from mlplab.io.reading import read_json
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from mlplab.training import DataCache
 
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "file": {
         "metavar": "FILE",
         "type": Path,
@@ -42,7 +45,16 @@ _OPTIONS: Options = {
         "help": "the split of the run's data to measure (default: test)",
     },
     **FORMAT_OPTIONS,
+    **JSON_OPTION,
 }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a run on some rows, as in evaluation.json and as lines of a table."""
+
+    document: Mapping[str, object]
+    lines: tuple[str, ...]
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -51,7 +63,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 
     Writes evaluation.json into the run's folder.
     """
-    args = parse("evaluate", evaluate.__doc__ or "", arguments, _OPTIONS)
+    args = parse("evaluate", evaluate.__doc__ or "", arguments, OPTIONS)
     require_run(args.folder, "evaluate")
     load_plugins(args.folder, args.plugin)
     from mlplab.runs.run import load
@@ -64,13 +76,16 @@ def evaluate(arguments: Sequence[str]) -> int:
         if args.file is None
         else _file_rows(run, args.file, later_format(args, run))
     )
-    print_evaluation(run, prepared, rows, description)
-    print(args.folder)
+    evaluation = measure(run, prepared, rows, description)
+    if args.json:
+        print_document("evaluation", {"folder": str(args.folder), **evaluation.document})
+        return 0
+    print(*evaluation.lines, args.folder, sep="\n")
     return 0
 
 
-def print_evaluation(run: Run, prepared: Prepared, rows: Rows, description: str) -> None:
-    """Measure a run, print the table, and store it in the run's folder. Raises NotFiniteError."""
+def measure(run: Run, prepared: Prepared, rows: Rows, description: str) -> Evaluation:
+    """Measure a run and store the result in its folder. Raises NotFiniteError."""
     from mlplab.io.files import write_json
     from mlplab.runs.evaluate import baselines, bootstrap_intervals, metric_labels
     from mlplab.terminal.output import digits, rounded
@@ -92,23 +107,21 @@ def print_evaluation(run: Run, prepared: Prepared, rows: Rows, description: str)
         for name, score in metrics.items()
     ]
     header = ["", "this run", "95 % interval", *baseline_metrics]
-    print(description, *aligned([header, *rows_of_metrics]), sep="\n")
-    write_json(
-        run.folder / "evaluation.json",
-        {
-            "rows": description,
-            "metrics": {name: vars(score) for name, score in metrics.items()},
-            "baselines": baseline_metrics,
-            "classes": list(run.preprocessing.class_names),
-        },
-    )
+    document = {
+        "rows": description,
+        "metrics": {name: vars(score) for name, score in metrics.items()},
+        "baselines": baseline_metrics,
+        "classes": list(run.preprocessing.class_names),
+    }
+    write_json(run.folder / "evaluation.json", document)
+    return Evaluation(document, (description, *aligned([header, *rows_of_metrics])))
 
 
-def print_test_metrics(run: Run, cache: DataCache) -> None:
+def evaluate_test_split(run: Run, cache: DataCache) -> Evaluation | None:
     """Evaluate a run on the user's table when it ends; its data is in the cache if it was trained.
 
-    Does nothing for other datasets, for tables that would take long, and for a run that was not
-    trained now and has its evaluation.
+    None for other datasets, for tables that would take long, and for a run that was not trained now
+    and has its evaluation.
     """
     from mlplab.data.tabular.table_options import TabularDataset
 
@@ -117,18 +130,19 @@ def print_test_metrics(run: Run, cache: DataCache) -> None:
         or run.status != "done"
         or run.settings.tracking.level == "off"
     ):
-        return
+        return None
     if cache.size == 0 and (run.folder / "evaluation.json").is_file():  # it was finished before
-        return
+        return None
     from mlplab.terminal.output import note
     from mlplab.training import prepare_members
 
     try:
         prepared = prepare_members([run.settings], cache)[0].prepared
         if prepared.test is not None and prepared.train.x.size <= MAX_TRAIN_CELLS:
-            print_evaluation(run, prepared, *_split_rows(run, prepared, "test"))
+            return measure(run, prepared, *_split_rows(run, prepared, "test"))
     except (NotFiniteError, DataError) as error:  # the training itself succeeded
         note(f"no evaluation: {error}")
+    return None
 
 
 def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:

@@ -17,7 +17,7 @@ from mlplab.commands.folder_arguments import (
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "--format": {
         "choices": tuple(SUFFIX),
         "default": "onnx",
@@ -39,7 +39,7 @@ def export(arguments: Sequence[str]) -> int:
     The file is loaded again and compared with the run on random and edge rows; the largest
     difference is printed.
     """
-    args = parse("export", export.__doc__ or "", arguments, _OPTIONS)
+    args = parse("export", export.__doc__ or "", arguments, OPTIONS)
     kind(args.folder)
     out: Path = args.out or args.folder / f"model{SUFFIX[args.format]}"
     check_output(out, args.force, args.best)

@@ -1,4 +1,4 @@
-"""The flags of `mlplab train`: those of Hydra, and --plugin."""
+"""The flags of `mlplab train`, `plan` and `list`: those of Hydra, --plugin and --json."""
 
 from __future__ import annotations
 
@@ -7,36 +7,66 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from mlplab.commands.folder_arguments import Options, add_options
+from mlplab.commands.folder_arguments import (
+    COMMON_OPTIONS,
+    JSON_OPTION,
+    Options,
+    add_options,
+)
 from mlplab.config.overrides import ROOT_KEYS
 from mlplab.config.root import GROUPS
 from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 
-_OPTIONS: Options = {
-    "overrides": {"nargs": "*"},
-    "--config-dir -cd": {"action": "append", "default": []},
-    "--plugin": {"action": "append", "default": []},
-    "--multirun -m": {"action": "store_true"},
-    "--run -r": {"action": "store_true"},
-    "--version": {"action": "store_true"},
-    "--help -h": {"action": "store_true"},
-    "--hydra-help": {"action": "store_true"},
-    "--resolve": {"action": "store_true"},
-    "--shell-completion -sc": {"action": "store_true"},
-    "--cfg -c": {"choices": ("job", "hydra", "all")},
-    "--package -p": {},
+OPTIONS: Options = {
+    "overrides": {
+        "metavar": "KEY=VALUE",
+        "nargs": "*",
+        "help": "a choice for a group, or a value for a key",
+    },
+    "--config-dir -cd": {
+        "metavar": "DIR",
+        "action": "append",
+        "default": [],
+        "help": "folder with files of your own, such as experiment/NAME.yaml; may be repeated",
+    },
+    "--plugin": {
+        "metavar": "FILE",
+        "action": "append",
+        "default": [],
+        "help": "Python file that registers components; may be repeated",
+    },
+    "--multirun -m": {
+        "action": "store_true",
+        "help": "a sweep: train each combination of the values, as in optimizer.lr=0.1,0.01",
+    },
+    "--run -r": {"action": "store_true", "help": "one run, which is the default"},
+    **JSON_OPTION,
+    "--help -h": {"action": "store_true", "help": "show the groups and the configuration"},
+    "--hydra-help": {"action": "store_true", "help": "show the flags of Hydra"},
+    "--cfg -c": {
+        "choices": ("job", "hydra", "all"),
+        "help": "print the configuration of the line and train nothing",
+    },
+    "--package -p": {"metavar": "KEY", "help": "with --cfg: print this node, such as optimizer"},
+    "--resolve": {"action": "store_true", "help": "with --cfg: replace interpolations"},
     "--info -i": {
         "nargs": "?",
         "const": "all",
         "choices": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+        "help": "print what Hydra composes",
     },
+    "--shell-completion -sc": {
+        "action": "store_true",
+        "help": "print the completion script for a shell: -sc install=bash, zsh or fish",
+    },
+    **COMMON_OPTIONS,
 }
 
 
 WITH_VALUE = tuple(
     name
-    for names, settings in _OPTIONS.items()
+    for names, settings in OPTIONS.items()
     if names.startswith("-") and settings.get("action") != "store_true" and "nargs" not in settings
     for name in names.split()
 )
@@ -45,7 +75,7 @@ WITH_VALUE = tuple(
 
 def long_names() -> list[str]:
     """Return the long names of all flags."""
-    return [names.split()[0] for names in _OPTIONS if names.startswith("--")]
+    return [names.split()[0] for names in OPTIONS if names.startswith("--")]
 
 
 @dataclass(frozen=True)
@@ -57,10 +87,12 @@ class Flags:
     plugins: list[str]
     multirun: bool
     hydra: list[str]  # flags that only Hydra handles: --help, --cfg, --info, ...
-    version: bool
+    json: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
+    typed: Sequence[str] = ()
+
     def error(self, message: str) -> NoReturn:
         flags = [
             option
@@ -77,7 +109,7 @@ class _Parser(argparse.ArgumentParser):
         if flag:
             name, equals, value = flag.lstrip("-").partition("=")
             is_key = equals or name.partition(".")[0] in (*GROUPS, *ROOT_KEYS, "sweep", "seeds")
-            override = f"{name}={value or 'VALUE'}"
+            override = f"{name}={value or self._token_after(flag) or 'VALUE'}"
             suggestion = (
                 f"Keys are set without dashes: {override}. "
                 if is_key
@@ -89,11 +121,17 @@ class _Parser(argparse.ArgumentParser):
             " `mlplab train --hydra-help` the flags."
         )
 
+    def _token_after(self, flag: str) -> str:
+        """The token that was typed after a flag, if it can be a value."""
+        after = dict(zip(self.typed, self.typed[1:], strict=False)).get(flag, "")
+        return "" if after.startswith("-") or "=" in after else after
+
 
 def parse(arguments: Sequence[str]) -> Flags:
     """Return the parsed arguments of `mlplab train`. Raises ConfigError."""
     parser = _Parser(prog="mlplab train", add_help=False, allow_abbrev=False)
-    add_options(parser, _OPTIONS)
+    add_options(parser, OPTIONS)
+    parser.typed = arguments
     args = parser.parse_intermixed_args(list(arguments))
     hydra = [
         f"--{name.replace('_', '-')}"
@@ -110,4 +148,6 @@ def parse(arguments: Sequence[str]) -> Flags:
         raise ConfigError(
             "--resolve needs --cfg or --help: it replaces interpolations by their values."
         )
-    return Flags(args.overrides, args.config_dir, args.plugin, args.multirun, hydra, args.version)
+    if args.json and hydra:
+        raise ConfigError(f"{hydra[0]} prints text, and --json a document: omit one of them.")
+    return Flags(args.overrides, args.config_dir, args.plugin, args.multirun, hydra, args.json)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mlplab.cli import COMMANDS
 from mlplab.config import plugins
 from mlplab.config.run_dir import split_job
 from mlplab.errors import ConfigError
@@ -23,9 +24,31 @@ Options = Mapping[str, Mapping[str, Any]]
 """The names of an argument, separated by blanks -> the arguments of `add_argument` for it."""
 
 
-_FOLDER_OPTIONS: Options = {
+COMMON_OPTIONS: Options = {
+    "--quiet -q": {
+        "action": "store_true",
+        "help": "no notes, no progress, and of a training only the folder",
+    },
+    "--verbose -v": {
+        "action": "store_true",
+        "help": "show the log of a run, and the traceback of a failure",
+    },
+    "--version -V": {"action": "store_true", "help": "print the version"},
+}
+"""Of every command; `mlplab.cli` handles them before the command sees its arguments."""
+
+JSON_OPTION: Options = {
+    "--json": {
+        "action": "store_true",
+        "help": "print one JSON document and nothing else to the output stream",
+    },
+}
+
+
+FOLDER_OPTIONS: Options = {
     "folder": {"metavar": "DIR", "type": Path, "help": "a folder, or SWEEP:NUMBER for a job"},
     "--plugin": {
+        "metavar": "FILE",
         "action": "append",
         "default": [],
         "help": "Python file with plugins that the run or sweep used; may be repeated",
@@ -70,7 +93,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, name: str, meaning: str, usage: str, options: Options) -> None:
         super().__init__(prog=f"mlplab {name}", description=meaning)
         self._usage = usage
-        add_options(self, options)
+        add_options(self, {**options, **COMMON_OPTIONS})
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError with the message and the usage."""
@@ -88,8 +111,9 @@ def parse(
     """Return `folder`, `plugin` and the arguments of `options`; `folder` may be typed as
     SWEEP:NUMBER. Raises ConfigError.
     """
-    usage = f"`mlplab {name} DIR`, with the folder of a run or a sweep, or SWEEP:NUMBER for a job"
-    all_options = {**_FOLDER_OPTIONS, **(options or {})}
+    typed = COMMANDS[name].usage if name in COMMANDS else f"{name} DIR"
+    usage = f"`mlplab {typed}`, with the folder of a run or a sweep, or SWEEP:NUMBER for a job"
+    all_options = {**FOLDER_OPTIONS, **(options or {})}
     args = Parser(name, meaning, usage, all_options).parse_intermixed_args(list(arguments))
     args.folder = existing_folder(args.folder, args.plugin)
     return args
@@ -133,7 +157,7 @@ def kind(folder: Path) -> str:
         )
     raise ConfigError(
         f"{folder} holds neither a sweep nor a run: it has no plan.yaml and no config.yaml."
-        " `mlplab train` prints the folder as its last line."
+        " `mlplab runs` lists the runs and sweeps, and `mlplab resume` those that are unfinished."
     )
 
 

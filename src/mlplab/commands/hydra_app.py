@@ -48,10 +48,10 @@ def run(flags: Flags) -> int:
 
 
 def _complete(flags: Flags) -> int:
-    """Print the completions of the line in COMP_LINE, or Hydra's script for a shell."""
+    """Print the completions of the line in COMP_LINE, or the script for a shell."""
     arguments = [*flags.overrides, *flags.hydra]
     if not completion.completes(flags.overrides):
-        _hydra(arguments)
+        print(completion.script(flags.overrides), end="")
         return 0
 
     def ask_hydra(line: str) -> None:

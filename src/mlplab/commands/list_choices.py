@@ -10,12 +10,14 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlplab.commands.table_output import print_document
 from mlplab.config import catalog, plugins
 from mlplab.config.root import DEFAULTS, GROUPS
 from mlplab.config.search_path import config_folders, file_label
 from mlplab.config.suggestions import did_you_mean
 from mlplab.config.yaml_render import EAGER_ONLY, eager_note
 from mlplab.errors import ConfigError, FieldError
+from mlplab.io.files import parse_yaml
 from mlplab.terminal.table import aligned
 
 Rows = list[tuple[str, ...]]
@@ -26,11 +28,14 @@ def list_choices(arguments: Sequence[str]) -> int:
 
     --config-dir and --plugin work as in `mlplab train`. Raises ConfigError for unknown names.
     """
-    names, config_dirs, plugin_files = _sort(arguments)
+    names, config_dirs, plugin_files, as_json = _sort(arguments)
     plugins.load(plugin_files)
     folders = config_folders(config_dirs)
     if not names:
-        _print_groups(folders)
+        if as_json:
+            print_document("groups", _groups_document(folders))
+        else:
+            _print_groups(folders)
         return 0
     group, _, name = names[0].partition("=")
     name = name or (names[1] if len(names) > 1 else "")
@@ -41,6 +46,11 @@ def list_choices(arguments: Sequence[str]) -> int:
         )
     choices = catalog.choices(group, folders)
     if not name:
+        if as_json:
+            listed = [{"name": one.name, "meaning": one.meaning} for one in choices.values()]
+            document = {"group": group, "default": DEFAULTS[group], "choices": listed}
+            print_document("choices", document)
+            return 0
         print(f"{group}: {_default(group)}")
         _print_table([(choice.name, choice.meaning) for choice in choices.values()])
         if eager := [choice.name for choice in choices.values() if _eager_notes(choice)]:
@@ -52,8 +62,39 @@ def list_choices(arguments: Sequence[str]) -> int:
             f" {did_you_mean(name, choices, f'`mlplab list {group} {{}}`')}Choices of {group}:"
             f" {', '.join(choices) or 'none yet'}."
         )
-    _print_choice(choices[name])
+    if as_json:
+        print_document("choice", _choice_document(choices[name]))
+    else:
+        _print_choice(choices[name])
     return 0
+
+
+def _groups_document(folders: Sequence[Path]) -> dict[str, object]:
+    return {
+        "groups": [
+            {
+                "group": group,
+                "default": DEFAULTS[group],
+                "choices": list(catalog.choice_names(group, folders)),
+            }
+            for group in GROUPS
+        ],
+        "keys": [_key_document(key) for key in catalog.root_keys()],
+    }
+
+
+def _choice_document(choice: catalog.Choice) -> dict[str, object]:
+    return {
+        "group": choice.group,
+        "name": choice.name,
+        "file": None if choice.file is None else str(choice.file),
+        "notes": list(dict.fromkeys([*choice.notes, *_eager_notes(choice)])),
+        "keys": [_key_document(key) for key in choice.keys],
+    }
+
+
+def _key_document(key: catalog.Key) -> dict[str, object]:
+    return {"name": key.name, "default": parse_yaml(key.default), "meaning": key.meaning}
 
 
 def _eager_notes(choice: catalog.Choice) -> list[str]:
@@ -75,18 +116,18 @@ def _eager_notes(choice: catalog.Choice) -> list[str]:
     return [] if reason is None else [eager_note(reason)]
 
 
-def _sort(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+def _sort(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str], bool]:
     if any(argument in ("-h", "--help") for argument in arguments):
-        return [], [], []
+        return [], [], [], False
     from mlplab.commands.flags import parse
 
     flags = parse(arguments)
     if flags.hydra or flags.multirun or len(flags.overrides) > 2:
         raise ConfigError(
             f"`mlplab list {' '.join(arguments)}` cannot be parsed. Usage: `mlplab list [GROUP"
-            " [NAME]]`, optionally with --config-dir and --plugin."
+            " [NAME]]`, optionally with --config-dir, --plugin and --json."
         )
-    return flags.overrides, flags.config_dirs, flags.plugins
+    return flags.overrides, flags.config_dirs, flags.plugins, flags.json
 
 
 def _default(group: str) -> str:

@@ -7,22 +7,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.cli import exit_code
+from mlplab.commands.table_output import print_document
 from mlplab.config.composer import Composer
 from mlplab.config.composition import Composed
 from mlplab.config.run_dir import check_folder
 from mlplab.errors import ConfigError
+from mlplab.io.reading import read_json
 from mlplab.sweeps import hydra_task
 from mlplab.sweeps.folder import can_join
+from mlplab.sweeps.report.conclusions import Conclusions
+from mlplab.sweeps.report.configuration_table import document
 from mlplab.sweeps.report.status import time_spent
 from mlplab.sweeps.report.text_table import print_table
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search import run_search
+from mlplab.terminal import modes
 from mlplab.terminal.output import say
 from mlplab.terminal.suggested import resume_command
 
 
-def run(composer: Composer, plugins: Sequence[str], allow_single_run: bool = False) -> int:
+def run(
+    composer: Composer,
+    plugins: Sequence[str],
+    allow_single_run: bool = False,
+    as_json: bool = False,
+) -> int:
     """Train every job of a sweep or search, and return the exit code.
 
     The last line printed is the sweep's folder. With `allow_single_run`, a sweep of one job becomes
@@ -39,15 +49,15 @@ def run(composer: Composer, plugins: Sequence[str], allow_single_run: bool = Fal
     if composer.is_search():
         search = Search(composer, plugins)
         folder = _checked_folder(search.first)
-        return conclude_search(run_search(search, folder), folder)
+        return conclude_search(run_search(search, folder), folder, as_json)
     request = SweepRequest(composer, plugins)
     if allow_single_run and len(request.jobs) == 1:
         from mlplab.commands.single_run import train_one
 
-        return train_one(request.first)
+        return train_one(request.first, as_json)
     folder = _checked_folder(request.first)
     run_all = hydra_task.run if hydra_task.is_needed(request) else SweepRequest.run
-    return conclude(run_all(request, folder), folder)
+    return conclude(run_all(request, folder), folder, as_json)
 
 
 def _checked_folder(first: Composed) -> Path:
@@ -57,31 +67,59 @@ def _checked_folder(first: Composed) -> Path:
     return folder
 
 
-def conclude_search(sweep: Sweep, folder: Path) -> int:
+def conclude_search(sweep: Sweep, folder: Path, as_json: bool = False) -> int:
     """Print search.md and return the exit code.
 
     A search succeeds if any trial is done; failed or diverged trials do not matter.
     """
-    for line in (folder / "search.md").read_text(encoding="utf-8").splitlines()[1:-1]:
-        say(line, sys.stdout, strict=True)
-    if spent := time_spent(folder):
-        print(spent)
-    if sweep.status == "interrupted":
-        print(f"continue with: {resume_command(folder, sweep.plan.plugins)}")
-    print(folder)
     done = any(job.status == "done" for job in sweep.results.jobs)
-    return exit_code(
-        {
-            "status": (
-                sweep.status if sweep.status == "interrupted" else "done" if done else "failed"
-            ),
-            "signal": sweep.signal,
-        }
-    )
+    status = sweep.status if sweep.status == "interrupted" else "done" if done else "failed"
+    if not modes.is_quiet():
+        for line in (folder / "search.md").read_text(encoding="utf-8").splitlines()[1:-1]:
+            say(line, sys.stdout, strict=True)
+        if spent := time_spent(folder):
+            print(spent)
+        if sweep.status == "interrupted":
+            print(f"continue with: {resume_command(folder, sweep.plan.plugins)}")
+    if as_json:
+        print_document("sweep", _document(sweep, folder, status))
+    else:
+        print(folder)
+    return exit_code({"status": status, "signal": sweep.signal})
 
 
-def conclude(sweep: Sweep, folder: Path) -> int:
+def _document(sweep: Sweep, folder: Path, status: str) -> dict[str, object]:
+    """What --json prints of a sweep or search."""
+    unfinished = status == "interrupted" or "missing" in sweep.counts
+    resume_with = resume_command(sweep.folder, sweep.plan.plugins) if unfinished else None
+    folds = folder / "cross_validation.json"
+    return {
+        "folder": str(folder),
+        "status": status,
+        "jobs": len(sweep.results.jobs),
+        "counts": sweep.counts,
+        "resume_with": resume_with,
+        "results": (
+            document(sweep.conclusions or Conclusions(sweep.results))
+            if sweep.results.metric_names
+            else None
+        ),
+        "cross_validation": read_json(folds) if folds.is_file() else None,
+    }
+
+
+def conclude(sweep: Sweep, folder: Path, as_json: bool = False) -> int:
     """Print the results of a sweep and return the exit code."""
+    if not modes.is_quiet():
+        _print_results(sweep, folder)
+    if as_json:
+        print_document("sweep", _document(sweep, folder, sweep.status))
+    else:
+        print(folder)
+    return exit_code({"status": sweep.status, "signal": sweep.signal})
+
+
+def _print_results(sweep: Sweep, folder: Path) -> None:
     for line in sweep.cross_validation_lines:
         say(line, sys.stdout, strict=True)
     if not sweep.cross_validation_lines:
@@ -98,5 +136,3 @@ def conclude(sweep: Sweep, folder: Path) -> int:
     )
     if sweep.status == "interrupted" or "missing" in sweep.counts:
         print(f"finish it with: {resume_command(sweep.folder, sweep.plan.plugins)}")
-    print(folder)
-    return exit_code({"status": sweep.status, "signal": sweep.signal})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlplab.commands.folder_arguments import Options, load_plugins, parse, require_plan
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "number": {"metavar": "NUMBER", "type": int, "help": "the number of the job"},
     "-o --out": {
         "metavar": "FOLDER",
@@ -22,7 +22,7 @@ def open_job(arguments: Sequence[str]) -> int:
     but its pictures, which `mlplab report` draws. SWEEP:NUMBER in place of a folder does the same
     for other commands.
     """
-    args = parse("open", open_job.__doc__ or "", arguments, _OPTIONS)
+    args = parse("open", open_job.__doc__ or "", arguments, OPTIONS)
     require_plan(args.folder)
     load_plugins(args.folder, args.plugin)
     from mlplab.sweeps import open_job as opening

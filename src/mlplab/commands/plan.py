@@ -4,11 +4,14 @@ or writing anything.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mlplab.commands import flags as flags_module
+from mlplab.commands.table_output import print_document
 from mlplab.config import plugins
 from mlplab.config.suggestions import listing
 from mlplab.errors import ConfigError
@@ -17,6 +20,7 @@ from mlplab.terminal.table import aligned
 
 if TYPE_CHECKING:
     from mlplab.sweeps.plan.cost import Estimate
+    from mlplab.sweeps.plan.plan import Job, Plan
 
 MAX_ROWS = 20
 MIN_SLOWDOWN = 1.2
@@ -24,7 +28,11 @@ MIN_SLOWDOWN = 1.2
 
 
 def plan(arguments: Sequence[str]) -> int:
-    """Print the plan and return 0. Raises ConfigError for invalid jobs."""
+    """Print the jobs of a command line, how they train together, and what they cost. Nothing is
+    trained or written.
+
+    Raises ConfigError for invalid jobs.
+    """
     flags = flags_module.parse(arguments)
     if flags.hydra:
         raise ConfigError(
@@ -42,9 +50,47 @@ def plan(arguments: Sequence[str]) -> int:
     contention = Contention()
     request = SweepRequest(Composer(flags.overrides, flags.config_dirs))
     sweep_plan = planning.make_plan(request.settings, request.options)
-    _print_jobs(sweep_plan)
-    print()
+    if not flags.json:
+        _print_jobs(sweep_plan)
+        print()
     estimated = estimate(sweep_plan, time.process_time() - begun, contention)
+    if flags.json:
+        print_document("plan", _document(sweep_plan, estimated))
+    else:
+        _print_costs(sweep_plan, estimated)
+    return 0
+
+
+def _document(sweep_plan: Plan, estimated: Estimate) -> dict[str, object]:
+    from mlplab.sweeps.plan.plan import value_of
+
+    return {
+        "keys": list(sweep_plan.keys),
+        "jobs": [
+            {
+                "number": job.number,
+                "population": population,
+                "values": {key: value_of(job, key) for key in sweep_plan.keys},
+            }
+            for job, population in _with_populations(sweep_plan)
+        ],
+        "populations": [
+            {
+                **dataclasses.asdict(population),
+                "engine": cost.engine or None,
+                "eager_reason": cost.eager_reason or None,
+                "work_units": cost.work_units,
+                "seconds": cost.seconds,
+                "bytes": cost.num_bytes,
+            }
+            for population, cost in zip(sweep_plan.populations, estimated.costs, strict=True)
+        ],
+        "seconds": estimated.seconds,
+        "seconds_without_other_programs": estimated.seconds / estimated.slowdown,
+    }
+
+
+def _print_costs(sweep_plan: Plan, estimated: Estimate) -> None:
     rows = [
         ["population", "jobs", "parameters", "updates", "memory", "time", "engine", "description"]
     ]
@@ -71,7 +117,6 @@ def plan(arguments: Sequence[str]) -> int:
     jobs = count(len(sweep_plan.jobs), "job")
     populations = count(len(sweep_plan.populations), "population")
     print(f"{jobs} in {populations}, about {_time(estimated)}. Nothing was run.")
-    return 0
 
 
 def _time(estimated: Estimate) -> str:
@@ -82,21 +127,25 @@ def _time(estimated: Estimate) -> str:
     return text
 
 
-def _print_jobs(sweep_plan: object) -> None:
-    from mlplab.sweeps.plan.plan import Plan, value_of
-    from mlplab.sweeps.report.results import value_text
-
-    assert isinstance(sweep_plan, Plan)
+def _with_populations(sweep_plan: Plan) -> Iterator[tuple[Job, int]]:
+    """Yield each job with the number of its population."""
     population_of = {
         number: unit.population for unit in sweep_plan.work_units for number in unit.jobs
     }
+    return ((job, population_of[job.number]) for job in sweep_plan.jobs)
+
+
+def _print_jobs(sweep_plan: Plan) -> None:
+    from mlplab.sweeps.plan.plan import value_of
+    from mlplab.sweeps.report.results import value_text
+
     rows = [
         [
             str(job.number),
             *(value_text(value_of(job, key)) for key in sweep_plan.keys),
-            str(population_of[job.number]),
+            str(population),
         ]
-        for job in sweep_plan.jobs[:MAX_ROWS]
+        for job, population in itertools.islice(_with_populations(sweep_plan), MAX_ROWS)
     ]
     print("\n".join(aligned([["job", *sweep_plan.keys, "population"], *rows], left=[])))
     if len(sweep_plan.jobs) > MAX_ROWS:

@@ -1,15 +1,16 @@
-"""`mlplab predict DIR FILE -o OUT`: predict new rows."""
+"""`mlplab predict DIR FILE [-o OUT]`: predict new rows."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mlplab.commands.folder_arguments import (
     FORMAT_OPTIONS,
+    JSON_OPTION,
     OUTPUT_OPTIONS,
     Options,
     check_output,
@@ -18,6 +19,7 @@ from mlplab.commands.folder_arguments import (
     load_plugins,
     parse,
 )
+from mlplab.commands.table_output import print_document
 from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.io.files import open_atomic
@@ -33,7 +35,7 @@ SUFFIXES = (".csv", ".parquet")
 STDOUT = Path("-")
 
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "file": {
         "metavar": "FILE",
         "type": Path,
@@ -42,8 +44,8 @@ _OPTIONS: Options = {
     "-o --out": {
         "metavar": "OUT",
         "type": Path,
-        "required": True,
-        "help": "file for the predictions, .csv or .parquet; - prints them as CSV",
+        "default": STDOUT,
+        "help": "file for the predictions, .csv or .parquet (default: -, which prints them as CSV)",
     },
     "--id": {
         "metavar": "COLUMN",
@@ -54,17 +56,18 @@ _OPTIONS: Options = {
     },
     **OUTPUT_OPTIONS,
     **FORMAT_OPTIONS,
+    **JSON_OPTION,
 }
 
 
 def predict(arguments: Sequence[str]) -> int:
     """Predict every row of a file with a run, or with the mean of a sweep's jobs.
 
-    The predictions are written in the order of the rows: classes with probabilities, or values. The
-    file is read in chunks; with `-o -` each is printed when it is predicted, and a row that is
-    refused ends the output.
+    The predictions are in the order of the rows: classes with probabilities, or values. The file is
+    read in chunks; without -o each is printed when it is predicted, and a row that is refused ends
+    the output.
     """
-    args = parse("predict", predict.__doc__ or "", arguments, _OPTIONS)
+    args = parse("predict", predict.__doc__ or "", arguments, OPTIONS)
     kind(args.folder)
     out: Path = args.out
     if out.suffix not in SUFFIXES and out != STDOUT:
@@ -80,12 +83,28 @@ def predict(arguments: Sequence[str]) -> int:
     predictor = load_predictor(args.folder, args.best)
     form = later_format(args, predictor.runs[0])
     unfamiliar = Unfamiliar()
-    rows = _write(out, _tables(predictor, args.file, form, args.id, unfamiliar))
+    tables = _tables(predictor, args.file, form, args.id, unfamiliar)
+    if args.json and out == STDOUT:
+        predictions = [row for table in tables for row in _records(table)]
+        rows = len(predictions)
+    else:
+        predictions, rows = None, _write(out, tables)
     for line in unfamiliar.lines(rows):
         note(line)
-    members = f"the mean of {len(predictor.runs)} runs" if len(predictor.runs) > 1 else "one run"
+    if args.json:
+        document = {
+            "folder": str(args.folder),
+            "rows": rows,
+            "runs": len(predictor.runs),
+            "remarks": unfamiliar.lines(rows),
+            "file": None if out == STDOUT else str(out),
+            "predictions": predictions,
+        }
+        print_document("predictions", document)
+        return 0
     if out == STDOUT:
         return 0
+    members = f"the mean of {len(predictor.runs)} runs" if len(predictor.runs) > 1 else "one run"
     print(f"{rows} rows predicted by {members}")
     print(out)
     return 0
@@ -165,6 +184,18 @@ def _write(out: Path, tables: Iterator[pd.DataFrame]) -> int:
         return rows
     with open_atomic(out) as (_, file):
         return (_write_csv if out.suffix == ".csv" else _write_parquet)(file, tables)
+
+
+def _records(table: pd.DataFrame) -> list[dict[Hashable, object]]:
+    """The rows as plain values, empty cells as None."""
+    cells = table.astype(object).where(table.notna(), None)
+    return [
+        {
+            name: cell if cell is None or isinstance(cell, (bool, int, float)) else str(cell)
+            for name, cell in row.items()
+        }
+        for row in cells.to_dict("records")
+    ]
 
 
 def _write_csv(file: BinaryIO, tables: Iterator[pd.DataFrame]) -> int:

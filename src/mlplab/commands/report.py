@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
-from mlplab.commands.table_output import TABLE_OPTIONS, asks_for_table, print_table
+from mlplab.commands.table_output import (
+    TABLE_OPTIONS,
+    asks_for_table,
+    print_document,
+    print_table,
+)
 from mlplab.errors import ConfigError, PlaybackError
 from mlplab.extras import require
 from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "--gif": {
         "action": "store_true",
         "help": "for a run: also write the training as an animation, animation.gif",
@@ -39,7 +44,7 @@ def report(arguments: Sequence[str]) -> int:
     a sweep or search: rewrite its reports and print the table; with --metric, --group-by or a form
     such as --markdown, print that table and write nothing.
     """
-    args = parse("report", report.__doc__ or "", arguments, _OPTIONS)
+    args = parse("report", report.__doc__ or "", arguments, OPTIONS)
     folder_kind = kind(args.folder)
     if args.gif and folder_kind == "sweep":
         raise ConfigError(
@@ -53,7 +58,7 @@ def report(arguments: Sequence[str]) -> int:
         )
     if args.parquet and (asks_for_table(args) or args.pages is not None):
         raise ConfigError("--parquet writes two tables and nothing else: omit the other options.")
-    if asks_for_table(args) and folder_kind == "run":
+    if folder_kind == "run" and asks_for_table(args, but_json=True):
         raise ConfigError(
             f"{args.folder} holds a run: --metric, --group-by and forms of the table are for a"
             " sweep. `mlplab compare` takes several runs."
@@ -61,7 +66,7 @@ def report(arguments: Sequence[str]) -> int:
     load_plugins(args.folder, args.plugin)
     if args.parquet:
         return _write_parquet(args.folder)
-    if asks_for_table(args):
+    if folder_kind == "sweep" and asks_for_table(args):
         from mlplab.sweeps.report.sources import read_sweep_results
 
         print_table(read_sweep_results(args.folder).results, args)
@@ -71,8 +76,12 @@ def report(arguments: Sequence[str]) -> int:
 
         require("Drawing", "pictures", "matplotlib")
         add_frames(args.folder)
-        report_run(args.folder, args.gif)
-        print(args.folder)
+        files = report_run(args.folder, args.gif)
+        if args.json:
+            names = list(map(str, files))
+            print_document("report", {"folder": str(args.folder), "files": names})
+        else:
+            print(args.folder)
     else:
         _report_sweep(args.folder, args.pages)
     return 0
@@ -91,8 +100,9 @@ def _write_parquet(folder: Path) -> int:
     return 0
 
 
-def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
-    """Write the pictures and the playback page of a run, with `gif` also the animation.
+def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> list[Path]:
+    """Write the pictures and the playback page of a run, with `gif` also the animation; return
+    their files.
 
     Without frames of the training, only the pictures of the final network are drawn.
 
@@ -118,8 +128,11 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     with Progress(len(pictures()), "pictures", quiet=quiet, unit="pictures") as bar:
         for done, _ in enumerate(draw_all(study, folder / "pictures"), 1):
             bar.update(done)
-    if page is not None and not quiet:
-        print(page)
+    files = sorted((folder / "pictures").glob("*.png"))
+    if page is not None:
+        files.append(page)
+        if not quiet:
+            print(page)
     if gif:
         from mlplab.playback.animation import write_animation
 
@@ -129,7 +142,9 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
                 folder / "animation.gif",
                 lambda done, total: bar.update(0, in_progress=done / total),
             )
-        print(folder / "animation.gif")
+        files.append(folder / "animation.gif")
+        print(files[-1])
+    return files
 
 
 def _report_sweep(folder: Path, pages: int | None) -> None:

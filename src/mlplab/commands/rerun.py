@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlplab.cli import exit_code
 from mlplab.commands.folder_arguments import (
+    JSON_OPTION,
     Options,
     load_plugins,
     parse,
@@ -22,7 +23,7 @@ from mlplab.errors import ConfigError
 if TYPE_CHECKING:
     from mlplab.runs.run import Run
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "changes": {
         "metavar": "KEY=VALUE",
         "nargs": "*",
@@ -36,6 +37,7 @@ _OPTIONS: Options = {
         "type": Path,
         "help": "the new folder (default: a unique one below outputs/, or below DIR: outputs=DIR)",
     },
+    **JSON_OPTION,
 }
 
 
@@ -43,7 +45,7 @@ def rerun(arguments: Sequence[str]) -> int:
     """Train the configuration of a run again in a new folder, with optional overrides. --check
     compares all numbers with those of the run: the exit code is 1 if they differ.
     """
-    args = parse("rerun", rerun.__doc__ or "", arguments, _OPTIONS)
+    args = parse("rerun", rerun.__doc__ or "", arguments, OPTIONS)
     roots = [root_folder(text) for text in args.changes if text.startswith("outputs=")]
     args.changes = [text for text in args.changes if not text.startswith("outputs=")]
     require_run(args.folder, "rerun")
@@ -84,10 +86,12 @@ def rerun(arguments: Sequence[str]) -> int:
 
     def on_result(run: Run) -> None:
         nonlocal same
+        check: dict[str, object] = {}
         if args.check:
             same, lines = compare_histories(args.folder, run.folder)
             print("\n".join(lines))
-        conclude(run, cache)
+            check = {"check": {"same": same, "lines": lines}}
+        conclude(run, cache, args.json, check)
 
     run = experiment.run(settings, out, cache=cache, on_result=on_result)
     return exit_code(run.summary) or int(not same)

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.cli import exit_code
-from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse, root_folder
+from mlplab.commands.folder_arguments import (
+    JSON_OPTION,
+    Options,
+    kind,
+    load_plugins,
+    parse,
+    root_folder,
+)
+from mlplab.commands.table_output import print_document
 from mlplab.config.run_dir import DEFAULT_ROOT
 from mlplab.errors import ConfigError, MlplabError
 from mlplab.terminal.suggested import resume_command
@@ -18,7 +26,7 @@ from mlplab.terminal.table import aligned
 if TYPE_CHECKING:
     from mlplab.runs.run_index import Entry
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "changes": {
         "metavar": "KEY=VALUE",
         "nargs": "*",
@@ -39,6 +47,7 @@ _OPTIONS: Options = {
         "action": "store_true",
         "help": "accept a folder that belongs to another user",
     },
+    **JSON_OPTION,
 }
 
 
@@ -47,15 +56,17 @@ def resume(arguments: Sequence[str]) -> int:
     continues if training.epochs is raised. Without a folder, list what can be finished below
     outputs/, or below DIR with outputs=DIR.
     """
-    if not arguments or (len(arguments) == 1 and arguments[0].startswith("outputs=")):
-        return _list_resumable(root_folder(arguments[0]) if arguments else DEFAULT_ROOT)
-    args = parse("resume", resume.__doc__ or "", arguments, _OPTIONS)
+    roots = [text for text in arguments if text != "--json"]
+    if not roots or (len(roots) == 1 and roots[0].startswith("outputs=")):
+        root = root_folder(roots[0]) if roots else DEFAULT_ROOT
+        return _list_resumable(root, as_json="--json" in arguments)
+    args = parse("resume", resume.__doc__ or "", arguments, OPTIONS)
     folder_kind = kind(args.folder)
     if not args.other_owner:
         check_owner(args.folder)
     load_plugins(args.folder, args.plugin)
     if folder_kind == "run":
-        return resume_run(args.folder, args.changes, args.step, args.allow_config_change)
+        return resume_run(args.folder, args.changes, args.step, args.allow_config_change, args.json)
     if args.step is not None or args.allow_config_change:
         raise ConfigError(
             f"{args.folder} holds a sweep, whose jobs are frozen: only a run accepts --step and"
@@ -66,8 +77,9 @@ def resume(arguments: Sequence[str]) -> int:
     from mlplab.sweeps.search import search
 
     if (args.folder / search.FILE).is_file():
-        return conclude_search(search.resume(args.folder, typed=args.changes), args.folder)
-    return conclude(run_sweep.resume(args.folder, typed=args.changes), args.folder)
+        searched = search.resume(args.folder, typed=args.changes)
+        return conclude_search(searched, args.folder, args.json)
+    return conclude(run_sweep.resume(args.folder, typed=args.changes), args.folder, args.json)
 
 
 def check_owner(folder: Path) -> None:
@@ -79,7 +91,7 @@ def check_owner(folder: Path) -> None:
         )
 
 
-def _list_resumable(root: Path) -> int:
+def _list_resumable(root: Path, as_json: bool) -> int:
     """Print the runs and sweeps below a folder that have not finished, and how to finish each.
 
     A run in training, whose folder is locked, is left out.
@@ -88,6 +100,13 @@ def _list_resumable(root: Path) -> int:
     from mlplab.runs.folder import is_locked
     from mlplab.runs.run_index import entries
 
+    unfinished = [
+        entry
+        for entry in entries(root)
+        if entry.summary["status"] in ("unfinished", "interrupted")
+        and not entry.damaged
+        and not is_locked(entry.folder)
+    ]
     rows = [
         [
             str(entry.summary["status"]),
@@ -95,12 +114,16 @@ def _list_resumable(root: Path) -> int:
             sweep_counts(entry) if entry.kind == "sweep" else "run",
             _command(entry),
         ]
-        for entry in entries(root)
-        if entry.summary["status"] in ("unfinished", "interrupted")
-        and not entry.damaged
-        and not is_locked(entry.folder)
+        for entry in unfinished
     ]
-    if rows:
+    if as_json:
+        names = ("status", "changed", "jobs", "resume_with")
+        listed = [
+            {"folder": str(entry.folder), "kind": entry.kind, **dict(zip(names, row, strict=True))}
+            for entry, row in zip(unfinished, rows, strict=True)
+        ]
+        print_document("unfinished", {"unfinished": listed})
+    elif rows:
         header = ["status", "when", "jobs", "finish it with"]
         print(*aligned([header, *rows], left=range(4)), sep="\n")
     else:
@@ -122,7 +145,11 @@ def _command(entry: Entry) -> str:
 
 
 def resume_run(
-    folder: Path, changes: Sequence[str], step: int | None, allow_config_change: bool
+    folder: Path,
+    changes: Sequence[str],
+    step: int | None,
+    allow_config_change: bool,
+    as_json: bool = False,
 ) -> int:
     """Resume a run, print its result and its folder as the last line; return the exit code.
 
@@ -144,6 +171,6 @@ def resume_run(
         step=step,
         allowed=allowed,
         cache=cache,
-        on_result=partial(conclude, cache=cache),
+        on_result=partial(conclude, cache=cache, as_json=as_json),
     )
     return exit_code(run.summary)

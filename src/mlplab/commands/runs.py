@@ -24,6 +24,7 @@ from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.listing import Condition, RunTable, as_override, metric, require_folder, select
 from mlplab.runs.run_index import Entry, RunIndex
+from mlplab.terminal import modes
 from mlplab.terminal.output import count, duration, plain, terminal_width
 from mlplab.terminal.table import aligned
 
@@ -44,7 +45,7 @@ _USAGE = (
 )
 
 
-_LIST_OPTIONS: Options = {
+OPTIONS: Options = {
     "folder": {
         "nargs": "?",
         "type": root_folder,
@@ -92,7 +93,7 @@ def runs(arguments: Sequence[str]) -> int:
     if first == "remove":
         args = _parse("runs remove", rest, _REMOVE_OPTIONS)
         return _remove(args.folder, args.yes)
-    return _list(_parse("runs", arguments, _LIST_OPTIONS))
+    return _list(_parse("runs", arguments, OPTIONS))
 
 
 def _parse(name: str, arguments: Sequence[str], options: Options) -> argparse.Namespace:
@@ -149,7 +150,7 @@ def _export(table: RunTable, as_csv: bool) -> None:
         rows = [[_csv_cell(value) for value in row] for row in table.rows()]
         print(table_bytes([list(map(plain, table.columns)), *rows]).decode(), end="")
     else:
-        print(*table.json_lines(), sep="", flush=True)
+        modes.write_document("".join(table.json_lines()))
 
 
 def _csv_cell(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING
 from mlplab.cli import exit_code
 from mlplab.config.composition import Composed
 from mlplab.config.run_dir import check_folder
+from mlplab.terminal import modes
 
 if TYPE_CHECKING:
     from mlplab.runs.run import Run
     from mlplab.training import DataCache
 
 
-def train_one(composed: Composed) -> int:
+def train_one(composed: Composed, as_json: bool = False) -> int:
     """Train one run, print its result and its folder as the last line; return the exit code.
 
     Raises ConfigError if the folder is in use or the configuration is invalid.
@@ -35,20 +37,36 @@ def train_one(composed: Composed) -> int:
             note(warning)
             break
     cache = DataCache()
-    run = experiment.run(settings, folder, cache=cache, on_result=partial(conclude, cache=cache))
+    on_result = partial(conclude, cache=cache, as_json=as_json)
+    run = experiment.run(settings, folder, cache=cache, on_result=on_result)
     return exit_code(run.summary)
 
 
-def conclude(run: Run, cache: DataCache) -> None:
+def conclude(
+    run: Run, cache: DataCache, as_json: bool = False, more: Mapping[str, object] | None = None
+) -> None:
     """Print the result of a run, its metrics on a user's table, how to continue it if it was
     interrupted, and its folder. `cache` has its data if it was trained.
+
+    With --quiet only the folder, and with `as_json` a document, which also has `more`.
     """
-    from mlplab.commands.evaluate import print_test_metrics
+    from mlplab.commands.evaluate import evaluate_test_split
+    from mlplab.commands.table_output import print_document
     from mlplab.runs.provenance import command_to_resume
     from mlplab.terminal.results import print_result
 
-    print_result(run.summary)
-    print_test_metrics(run, cache)
-    if run.status == "interrupted":
-        print(f"continue with: {command_to_resume(run.folder)}")
+    if not modes.is_quiet():
+        print_result(run.summary)
+    evaluation = evaluate_test_split(run, cache)
+    if evaluation is not None and not modes.is_quiet():
+        print(*evaluation.lines, sep="\n")
+    resume_with = command_to_resume(run.folder) if run.status == "interrupted" else None
+    if as_json:
+        document = {"folder": str(run.folder), **run.summary, "resume_with": resume_with}
+        if evaluation is not None:
+            document["evaluation"] = evaluation.document
+        print_document("run", {**document, **(more or {})})
+        return
+    if resume_with and not modes.is_quiet():
+        print(f"continue with: {resume_with}")
     print(run.folder, flush=True)

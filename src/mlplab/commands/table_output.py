@@ -1,13 +1,18 @@
-"""The table of configurations that `mlplab report` and `mlplab compare` print, in several forms."""
+"""The table of configurations that `mlplab report` and `mlplab compare` print in several forms, and
+the JSON documents of all commands.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import Options
+from mlplab.commands.folder_arguments import JSON_OPTION, Options
+from mlplab.io.files import json_text
+from mlplab.terminal import modes
 from mlplab.terminal.output import say, terminal_width
 
 if TYPE_CHECKING:
@@ -27,14 +32,20 @@ TABLE_OPTIONS: Options = {
     },
     "--markdown": {"action": "store_true", "help": "print the table as Markdown"},
     "--csv": {"action": "store_true", "help": "print all numbers as CSV"},
-    "--json": {"action": "store_true", "help": "print all numbers, effects and pairs as JSON"},
+    **JSON_OPTION,
     "--latex": {"action": "store_true", "help": "print the table as a tabular of LaTeX"},
 }
 
 
-def asks_for_table(args: argparse.Namespace) -> bool:
-    """Whether the command line has any of the options above."""
-    return bool(args.metric or args.group_by or any(getattr(args, form) for form in FORMS))
+def print_document(kind: str, content: Mapping[str, object]) -> None:
+    """Print a JSON document of a kind, with the version of its keys; NaN and infinities as null."""
+    modes.write_document(json_text({"format": f"mlplab-{kind}-1", **content}))
+
+
+def asks_for_table(args: argparse.Namespace, but_json: bool = False) -> bool:
+    """Whether the command line has any of the options above, apart from --json with `but_json`."""
+    forms = [form for form in FORMS if not (but_json and form == "json")]
+    return bool(args.metric or args.group_by or any(getattr(args, form) for form in forms))
 
 
 def print_table(results: Results, args: argparse.Namespace) -> None:
@@ -57,6 +68,9 @@ def print_table(results: Results, args: argparse.Namespace) -> None:
         results, averaged = with_groups(results, tuple(dict.fromkeys(args.group_by)))
     if averaged:
         note(averaged)
+    if args.json:
+        modes.write_document(*_lines(results, "json"))
+        return
     for line in _lines(results, forms[0] if forms else "text"):
         say(line, sys.stdout, strict=True)
 

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mlplab.cli import version
 from mlplab.commands import flags as flags_module
 from mlplab.commands.single_run import train_one
 from mlplab.config import plugins
@@ -16,11 +15,12 @@ _HYDRA_ALLOWLIST_VARIABLE = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Train the run, sweep or search of the arguments; return the exit code. Raises ConfigError."""
+    """Train one network; with -m and several values for keys, or with an experiment that describes
+    a sweep or a search, all of them.
+
+    Raises ConfigError.
+    """
     flags = flags_module.parse(arguments)
-    if flags.version:
-        print(version())
-        return 0
     if os.environ.pop(_HYDRA_ALLOWLIST_VARIABLE, None) is not None:
         print(
             f"mlplab: {_HYDRA_ALLOWLIST_VARIABLE} is set but has no effect: mlplab never calls"
@@ -39,5 +39,5 @@ def train(arguments: Sequence[str]) -> int:
         from mlplab.commands import multirun
 
         allow_single_run = composed is not None and composed.sweep.has_several_jobs
-        return multirun.run(composer, flags.plugins, allow_single_run)
-    return train_one(composed)
+        return multirun.run(composer, flags.plugins, allow_single_run, flags.json)
+    return train_one(composed, flags.json)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
 from mlplab.errors import ConfigError
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "--number": {
         "type": int,
         "default": 0,
@@ -31,7 +31,7 @@ def work(arguments: Sequence[str]) -> int:
     """Train work units of the plan in a sweep's folder, this worker's share first, until none is
     left. Writes job folders but no report.
     """
-    args = parse("work", work.__doc__ or "", arguments, _OPTIONS)
+    args = parse("work", work.__doc__ or "", arguments, OPTIONS)
     if kind(args.folder) != "sweep" or not (args.folder / "plan.yaml").is_file():
         raise ConfigError(
             f"{args.folder} holds no sweep with a plan, so there is nothing to work on."

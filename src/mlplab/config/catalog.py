@@ -14,7 +14,7 @@ from pathlib import Path
 from mlplab.config import plugins
 from mlplab.config.root import COMPONENT_GROUPS, Root
 from mlplab.config.search_path import choice_files
-from mlplab.config.yaml_render import component_yaml, key_lines
+from mlplab.config.yaml_render import component_yaml, is_meaningful, key_lines
 
 _LINE = re.compile(r"^(?P<key>\w+):(?P<value>(?: .*?)?)(?:\s+# (?P<comment>.*))?$")
 
@@ -67,8 +67,7 @@ def read(group: str, name: str, text: str, file: Path | None) -> Choice:
     keys: list[Key] = []
     for line in text.splitlines():
         if line.startswith("#") and not keys:
-            note = line.lstrip("# ").rstrip()
-            notes += [note] if note and not note.startswith("@package") else []
+            notes += [line.lstrip("# ").rstrip()] if is_meaningful(line) else []
         elif (match := _LINE.match(line)) and match["key"] not in (
             ("name", "defaults") if group else ()
         ):

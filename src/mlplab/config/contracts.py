@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplab.errors import ConfigError, FieldError
 from mlplab.schema import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEMBERS, EXAMPLES = 2, 3
 
@@ -64,12 +67,28 @@ def _loss(loss: Any) -> str | None:
             else torch.ones(MEMBERS, EXAMPLES, 1)
         )
         asked = f"for outputs [{MEMBERS}, {EXAMPLES}, {size}] it returned"
-        if fault := _shape(loss(outputs_KBC, targets), (MEMBERS, EXAMPLES)):
+        try:
+            returned = loss(outputs_KBC, targets)
+        except Exception:
+            if fault := _per_value_fault(loss, outputs_KBC, targets):
+                return (
+                    "must return one number a value, [K, B, T], from `per_value`, not their mean;"
+                    f" {asked} {fault}"
+                )
+            raise
+        if fault := _shape(returned, (MEMBERS, EXAMPLES)):
             return f"must return one number an example, [K, B], not their mean; {asked} {fault}"
         width = task.num_classes if task.classifies else 1
         if fault := _shape(loss.predict(outputs_KBC.detach()), (MEMBERS, EXAMPLES, width)):
             return f"must predict [K, B, {width}] for {task}; {asked} {fault}"
     return None
+
+
+def _per_value_fault(loss: Any, outputs_KBC: Tensor, targets: Tensor) -> str | None:
+    """What `per_value` of a loss of values returns instead of the shape of the targets, if so."""
+    if not hasattr(loss, "per_value"):
+        return None
+    return _shape(loss.per_value(outputs_KBC, targets), tuple(targets.shape))
 
 
 def _activation(activation: Any) -> str | None:

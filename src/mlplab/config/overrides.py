@@ -243,16 +243,27 @@ def unknown_choice(group: str, value: object, names: Sequence[str], line: str) -
         if isinstance(value, str)
         else f"A group takes one name, and its keys are set separately, as in {group}.KEY=VALUE. "
     )
+    if group == "dataset" and isinstance(value, str) and _names_table(value):
+        syntax = _table_advice(value) + " "
     if group == "activation" and isinstance(value, (list, tuple)):
         syntax += (
-            "Layers with different activations are model.hidden=[{units:8,activation:relu},"
-            "{units:8,activation:tanh}]. "
+            "Layers with different activations are 'model.hidden=[{units:8,activation:relu},"
+            "{units:8,activation:tanh}]'. "
         )
     return ConfigError(
         f"`{line}`: there is no {group} `{name}`."
         f" {syntax}{did_you_mean(name, names, f'`{group}={{}}`')}{elsewhere}Choices of {group}:"
         f" {', '.join(names) or 'none yet'}. `mlplab list {group}` explains them."
     )
+
+
+def _names_table(text: str) -> bool:
+    """Whether a text looks like the file of a table."""
+    return Path(text).is_file() or text.lower().endswith((".csv", ".tsv", ".parquet", ".npz"))
+
+
+def _table_advice(path: str) -> str:
+    return f"Train on a table with dataset=file dataset.path={path} dataset.target=COLUMN."
 
 
 def _check_key(override: Override, key: str, line: str, folders: Sequence[Path]) -> None:
@@ -302,6 +313,8 @@ def _unreadable(line: str) -> ConfigError:
                 f"`{line}` does not say which key it is the value of. Write key=value:"
                 f" {listing([f'{group}={line}' for group in groups], ' or ')}."
             )
+        if _names_table(line):
+            return ConfigError(f"`{line}` is not key=value. {_table_advice(line)}")
         return ConfigError(
             f"`{line}` is not key=value, as in optimizer=adam or optimizer.lr=0.01. `mlplab list`"
             " shows the groups and their choices."

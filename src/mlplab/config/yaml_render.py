@@ -13,6 +13,10 @@ from mlplab.schema import Component, Rule, further_paragraphs, meaning, rules
 EAGER_ONLY = "Trained by engine=eager; engine=native does not support it"
 """Comment in the file of a component, which may go on with the reason."""
 
+SCHEMA_FILE = "schema.json"
+"""The JSON Schema of the configuration files, in their folder."""
+_MODELINE = "# yaml-language-server: $schema="
+
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
 # YAML 1.1 reads these as a boolean or null
 _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
@@ -61,6 +65,16 @@ def component_yaml(
     lines += [] if is_supported(group, component) else [f"# {eager_note(component.eager_only)}"]
     lines += [f"name: {value_yaml(name)}"]
     return "\n".join([*lines, *key_lines(component, keys)]) + "\n"
+
+
+def modeline(path: str, definition: str = "") -> str:
+    """Return the comment by which a YAML file names its schema to an editor."""
+    return f"{_MODELINE}{path}" + (f"#/definitions/{definition}" if definition else "")
+
+
+def is_meaningful(comment: str) -> bool:
+    """Whether a comment is for people, not for Hydra or an editor."""
+    return bool(comment.lstrip("# ")) and not comment.startswith(("# @package", _MODELINE))
 
 
 def eager_note(reason: str) -> str:

@@ -119,8 +119,12 @@ def write_text_atomic(path: Path, text: str, *, durable: bool = False) -> None:
 
 def write_json(path: Path, value: object, *, durable: bool = False) -> None:
     """Write standard JSON atomically; NaN and infinities, which JSON lacks, become null."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text_atomic(path, text + "\n", durable=durable)
+    write_text_atomic(path, json_text(value) + "\n", durable=durable)
+
+
+def json_text(value: object) -> str:
+    """Return standard JSON; NaN and infinities become null."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _finite(value: object) -> object:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from mlplab.io.links import open_to_append
-from mlplab.terminal.output import note
+from mlplab.terminal import modes
+from mlplab.terminal.output import DIM, note, paint, plain, say
 
 
 class _LogFile(logging.Handler):
@@ -34,6 +36,13 @@ class _LogFile(logging.Handler):
         super().close()
 
 
+class _ErrorStream(logging.Handler):
+    """Prints each record, with --verbose."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(paint("log: ", DIM, sys.stderr) + plain(record.getMessage()), sys.stderr)
+
+
 @contextlib.contextmanager
 def log_to(folder: Path) -> Iterator[logging.Logger]:
     """Context manager that yields a logger for the folder's log.txt; nothing is passed on to the
@@ -46,4 +55,6 @@ def log_to(folder: Path) -> Iterator[logging.Logger]:
     with contextlib.closing(handler):
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
+        if modes.is_verbose():
+            logger.addHandler(_ErrorStream())
         yield logger

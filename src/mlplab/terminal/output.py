@@ -9,21 +9,27 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from mlplab.terminal import modes
+
 BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b.?", re.DOTALL)
 
 
 def note(text: str) -> None:
     """Print a warning or a remark as one paragraph on the error stream, above a progress bar if
-    there is one.
+    there is one; nothing with --quiet.
     """
+    if modes.is_quiet():
+        return
     say(paint("note: ", YELLOW, sys.stderr) + plain(text), sys.stderr)
 
 
 def announce(folder: Path) -> None:
     """Print the folder of a run or sweep on the error stream before the training, so that it is
-    known even if the process is killed.
+    known even if the process is killed; nothing with --quiet.
     """
+    if modes.is_quiet():
+        return
     say(paint("folder: ", DIM, sys.stderr) + plain(str(folder)), sys.stderr)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self, TextIO
 
+from mlplab.terminal import modes
 from mlplab.terminal.output import clock, digits, duration, encodable, is_terminal, plain, say
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Progress:
         unit: str = "epochs",
         stream: TextIO | None = None,
     ) -> None:
-        self.total, self.description, self.quiet, self.unit = total, plain(description), quiet, unit
+        self.total, self.description, self.unit = total, plain(description), unit
+        self.quiet = quiet or modes.is_quiet()
         self._stream = sys.stderr if stream is None else stream
         self._terminal = is_terminal(self._stream)
         self._start = time.monotonic()
