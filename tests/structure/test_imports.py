@@ -18,7 +18,7 @@ from known import assert_only_known, differences
 from source_tree import REPOSITORY, Offender, SourceTree
 
 BASE = {
-    *("errors", "extras", "finite", "python_command", "run_names", "io", "terminal"),
+    *("errors", "extras", "finite", "python_command", "run_names", "io", "terminal", "display"),
     *("schema", "task", "randomness", "stacking", "validation", "training_options"),
 }
 COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "io": {"errors"},
     "terminal": set(),
     "tracking": {"errors", "io"},
+    "display": {"errors", "extras", "io", "terminal"},
     "stacking": {"schema"},
     "validation": {"errors", "schema"},
     "training_options": {"schema"},

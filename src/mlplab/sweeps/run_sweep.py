@@ -39,18 +39,18 @@ from mlplab.sweeps.plan.plan import Options, Plan
 from mlplab.sweeps.plan.plan_file import read_plan, write_plan
 from mlplab.sweeps.plan.tracked import FOLDERS, folders_reason
 from mlplab.sweeps.report import cross_validation
-from mlplab.sweeps.report import results as reporting
 from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.conclusions import Conclusions
 from mlplab.sweeps.report.group_events import write_tensorboard
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.status import time_of_populations, write_end, write_start
+from mlplab.sweeps.report.text_table import print_table
 from mlplab.sweeps.report.write import write_results
 from mlplab.terminal.output import announce, note
 from mlplab.training import Callback, DataCache
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from mlplab.sweeps.report.frame import SweepFrame
 
 
 @dataclass(frozen=True)
@@ -375,7 +375,7 @@ def to_frame(
     folder: Path | None,
     quiet: bool,
     callbacks: Sequence[Callback] = (),
-) -> DataFrame:
+) -> SweepFrame:
     """Train the sweep of these overrides and return its results as a table.
 
     Raises KeyboardInterrupt if the sweep was interrupted.
@@ -387,6 +387,8 @@ def to_frame(
     sweep = request.run(folder, quiet, callbacks)
     if sweep.status == "interrupted":
         raise KeyboardInterrupt
-    table = reporting.to_frame(sweep.results)
-    table.attrs["folder"] = str(folder)
-    return table
+    if not quiet:
+        print_table(sweep.results, conclusions=sweep.conclusions)
+    from mlplab.sweeps.report.frame import SweepFrame
+
+    return SweepFrame.of(sweep.results, sweep.conclusions)

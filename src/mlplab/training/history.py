@@ -175,7 +175,14 @@ class History:
         return [(name, self[name]) for name in self]
 
     def __repr__(self) -> str:
-        return f"History({len(self)} evaluations of {', '.join(self)})"
+        evaluations = "1 evaluation" if len(self) == 1 else f"{len(self)} evaluations"
+        return f"History({evaluations} of {', '.join(self)})"
+
+    def _repr_html_(self) -> str:
+        """Return the curves as HTML, which notebooks show."""
+        from mlplab.display.fragments import history_html
+
+        return history_html(dict(self.items()))
 
     def __len__(self) -> int:
         return len(self.epoch)
