@@ -14,7 +14,7 @@ Heavy packages are imported only when they are used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from mlplab.config.composition import Composed
-    from mlplab.runs.run import Run
+    from mlplab.interactive import Run
+    from mlplab.runs.run import Run as FinishedRun
     from mlplab.training import Callback
 
 __all__ = ["Callback", "fit", "list_runs", "load", "run", "sweep"]
@@ -46,10 +47,23 @@ def run(
     from mlplab import experiment
     from mlplab.config.builder import build
     from mlplab.config.composer import Composer, override_list
+    from mlplab.interactive import Run
 
     composed = Composer(override_list(overrides)).compose_run()
     run_folder = _run_folder(folder, composed)
-    return experiment.run(build(composed), run_folder, quiet=quiet, callbacks=callbacks)
+    finished = experiment.run(
+        build(composed), run_folder, quiet=quiet, callbacks=callbacks, on_result=_printer(quiet)
+    )
+    return Run.of(finished)
+
+
+def _printer(quiet: bool) -> Callable[[FinishedRun], None] | None:
+    """What prints the result of a run as the command line does."""
+    if quiet:
+        return None
+    from mlplab.terminal.results import print_result
+
+    return lambda run: print_result(run.summary)
 
 
 def _run_folder(folder: str | Path | None, composed: Composed) -> Path | None:
@@ -81,7 +95,7 @@ def fit(
         resume: the folder of an interrupted run on the same data, to be finished, or of a finished
             run to be extended with training.epochs=... in `overrides`.
         callbacks: objects that follow the training; see `mlplab.Callback`.
-        quiet: whether to print no progress.
+        quiet: False shows a progress bar, and prints the table of the command line at the end.
 
     The folder stores data of up to 64 MiB, so that all commands work on it. Raises
     mlplab.errors.MlplabError for input that is refused.
@@ -94,6 +108,7 @@ def fit(
     from mlplab.config.composer import Composer, override_list
     from mlplab.data.tabular.arrays_dataset import with_data
     from mlplab.data.tabular.collecting import collect
+    from mlplab.interactive import Run
     from mlplab.runs.resume_checks import changed_keys
 
     changes = override_list(overrides)
@@ -103,13 +118,24 @@ def fit(
         settings = settings_of_folder(path, changes, trains=True)
         settings = replace(settings, dataset=with_data(settings.dataset, data))
         allowed = changed_keys(path, changes)
-        return experiment.resume(path, settings, quiet=quiet, allowed=allowed, callbacks=callbacks)
+        finished = experiment.resume(
+            path,
+            settings,
+            quiet=quiet,
+            allowed=allowed,
+            callbacks=callbacks,
+            on_result=_printer(quiet),
+        )
+        return Run.of(finished)
     data_overrides = ["dataset=arrays", f"dataset.data_hash={data.sha256}"]
     composed = Composer([*data_overrides, *changes]).compose_run()
     settings = build(composed)
     settings = replace(settings, dataset=with_data(settings.dataset, data))
     run_folder = _run_folder(folder, composed)
-    return experiment.run(settings, run_folder, quiet=quiet, callbacks=callbacks)
+    finished = experiment.run(
+        settings, run_folder, quiet=quiet, callbacks=callbacks, on_result=_printer(quiet)
+    )
+    return Run.of(finished)
 
 
 def sweep(
@@ -128,7 +154,7 @@ def sweep(
     KeyboardInterrupt if the sweep was interrupted.
     """
     from mlplab.config.composer import override_list
-    from mlplab.sweeps.run_sweep import to_frame
+    from mlplab.sweeps.python_sweep import to_frame
 
     return to_frame(
         override_list(overrides), None if folder is None else Path(folder), quiet, callbacks
@@ -163,15 +189,16 @@ def load(folder: str | Path, job: int | None = None) -> Run:
     mlplab.errors.MlplabError if the folder contains no run, or a damaged one.
     """
     from mlplab.config.run_dir import split_job
+    from mlplab.interactive import Run
 
     reference = (Path(folder), job) if job is not None else split_job(folder)
     if reference is not None:
         from mlplab.sweeps.open_job import load_job
 
-        return load_job(*reference)
+        return Run.of(load_job(*reference))
     from mlplab.runs.run import load as load_run
 
-    return load_run(folder)
+    return Run.of(load_run(folder))
 
 
 def list_runs(folder: str | Path = "outputs", where: Sequence[str] | str = ()) -> DataFrame:

@@ -65,6 +65,7 @@ MAY_IMPORT = {
     "pictures.lecture": BASE | COMPONENTS | {"network.activations", "pictures"},
     "playback": RUN | PICTURES,
     "experiment": RUN | {"pictures", "pictures.rendering"},
+    "interactive": RUN | PICTURES,
     "sweeps.plan": RUN,
     "sweeps.execution.engines": BASE | {"config"},
     "sweeps.execution": RUN | PICTURES | {"sweeps.plan", "sweeps.execution.engines"},
@@ -74,7 +75,8 @@ MAY_IMPORT = {
     "fitting": TRAINING | {"config", "model", "tracking"},
     "sklearn_base": {"fitting", "training"},
     "sklearn": {"fitting", "sklearn_base", "training"},
-    "__init__": {"config", "data.tabular", "training", "runs", "experiment", "sweeps"},
+    "__init__": {"terminal"}
+    | {"config", "data.tabular", "training", "runs", "experiment", "sweeps", "interactive"},
     "cli": {"errors", "config", "terminal"},
     "export": RUN | {"cli"},
     "commands": (

@@ -12,8 +12,8 @@ from mlplab.config.composition import Composed
 from mlplab.config.run_dir import check_folder
 from mlplab.errors import ConfigError
 from mlplab.sweeps import hydra_task, run_sweep
+from mlplab.sweeps.python_sweep import print_results
 from mlplab.sweeps.report.status import time_spent
-from mlplab.sweeps.report.text_table import print_table
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search import run_search
@@ -81,10 +81,7 @@ def conclude_search(sweep: Sweep, folder: Path) -> int:
 
 def conclude(sweep: Sweep, folder: Path) -> int:
     """Print the results of a sweep and return the exit code."""
-    for line in sweep.cross_validation_lines:
-        say(line, sys.stdout, strict=True)
-    if not sweep.cross_validation_lines:
-        print_table(sweep.results, conclusions=sweep.conclusions)
+    print_results(sweep)
     if spent := time_spent(folder):
         print(spent)
     print(

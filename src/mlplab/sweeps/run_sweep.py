@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mlplab.config.builder import Builder
 from mlplab.config.composer import Composer
@@ -22,7 +21,6 @@ from mlplab.errors import (
     FolderInUseError,
     IncompatibleSettingsError,
 )
-from mlplab.extras import require
 from mlplab.io.files import yaml_line
 from mlplab.runs import RunFolder, create
 from mlplab.runs.plan_text import NAME
@@ -44,13 +42,9 @@ from mlplab.sweeps.report.conclusions import Conclusions
 from mlplab.sweeps.report.group_events import write_tensorboard
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.status import time_of_populations, write_end, write_start
-from mlplab.sweeps.report.text_table import print_table
 from mlplab.sweeps.report.write import write_results
 from mlplab.terminal.output import announce, note
 from mlplab.training import Callback, DataCache
-
-if TYPE_CHECKING:
-    from mlplab.sweeps.report.frame import SweepFrame
 
 
 @dataclass(frozen=True)
@@ -368,27 +362,3 @@ class SweepRequest:
         """Train all jobs in a folder, which may already hold some of them."""
         check_callbacks(self.options, callbacks)
         return train(self.write_plan(folder), folder, quiet, callbacks)
-
-
-def to_frame(
-    overrides: Sequence[str],
-    folder: Path | None,
-    quiet: bool,
-    callbacks: Sequence[Callback] = (),
-) -> SweepFrame:
-    """Train the sweep of these overrides and return its results as a table.
-
-    Raises KeyboardInterrupt if the sweep was interrupted.
-    """
-    # before hours of training
-    require("mlplab.sweep, which returns a DataFrame,", "sweep", "pandas")
-    request = SweepRequest(Composer(overrides))
-    folder = folder or Path(str(request.first.sweep_dir))
-    sweep = request.run(folder, quiet, callbacks)
-    if sweep.status == "interrupted":
-        raise KeyboardInterrupt
-    if not quiet:
-        print_table(sweep.results, conclusions=sweep.conclusions)
-    from mlplab.sweeps.report.frame import SweepFrame
-
-    return SweepFrame.of(sweep.results, sweep.conclusions)
