@@ -69,8 +69,8 @@ def test_a_history_is_a_mapping(run):
 
 def test_a_notebook_shows_the_metrics_of_a_run(run):
     assert repr(run).startswith(f"Run({str(run.folder)!r}, done, ")
-    assert len(repr(run)) < 600
-    assert f"<td>{run.metrics['test/accuracy']:.4g}</td>" in run._repr_html_()
+    assert len(repr(run)) < 300
+    assert f"<td>{run.metrics['test/accuracy']:#.4g}</td>" in run._repr_html_()
     assert repr(run.history).startswith("History(3 evaluations of epoch, step, ")
 
 

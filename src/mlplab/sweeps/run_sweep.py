@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mlplab import training
 from mlplab.config.builder import Builder
 from mlplab.config.composer import Composer
 from mlplab.config.expand import expand
@@ -165,7 +166,10 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 
 def check_callbacks(options: Options, callbacks: Sequence[Callback]) -> None:
-    """Raise IncompatibleSettingsError if there are callbacks, but other processes would train."""
+    """Raise ConfigError for callbacks that would not be called, and IncompatibleSettingsError if
+    other processes would train.
+    """
+    training.check_callbacks(callbacks)
     if callbacks and not options.single_process:
         raise IncompatibleSettingsError(
             "Callbacks are called in this process, but the jobs of this sweep would train in"
