@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from mlplab.config.composition import Composed
     from mlplab.interactive import Run
     from mlplab.runs.run import Run as FinishedRun
-    from mlplab.training import Callback
+    from mlplab.training import Callback, History
 
-__all__ = ["Callback", "fit", "list_runs", "load", "run", "sweep"]
+__all__ = ["Callback", "History", "Run", "fit", "list_runs", "load", "run", "sweep"]
 
 
 Overrides: TypeAlias = "Sequence[str] | str | Mapping[str, object] | None"
@@ -39,10 +39,18 @@ def run(
     quiet: bool = True,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
-    """Train the run that the overrides describe, as `mlplab train` does, and return it. It is saved
-    in `folder`, or in a new folder in outputs/. `callbacks` follow the training.
+    """Train the run that the overrides describe, as `mlplab train` does, and return it.
 
-    Raises mlplab.errors.MlplabError for input that is refused.
+    Args:
+        overrides: as on the command line: a list such as ["experiment=xor_mlp", "seed=3"], one
+            override, a mapping of keys to values, or None.
+        folder: the folder of the run; None makes a new one in outputs/.
+        quiet: False shows a progress bar, and prints the table of the command line at the end.
+        callbacks: objects that follow the training; see `mlplab.Callback`.
+
+    A training that is interrupted, in a notebook too, returns the run with its best weights so far
+    and the status interrupted; `mlplab resume FOLDER` finishes it. Raises
+    mlplab.errors.MlplabError for input that is refused.
     """
     from mlplab import experiment
     from mlplab.config.builder import build
@@ -147,11 +155,17 @@ def sweep(
     """Train every job that the overrides describe, as `mlplab train -m` does, and return a
     DataFrame with one row per job: job, status, swept keys, metrics.
 
-    The sweep is saved in `folder`, or in a new folder in outputs/, which is also the value of
-    `table.attrs["folder"]`. If the folder already contains the same sweep, only its missing jobs
-    are trained. `callbacks` follow the training of each population, in this process. Raises
-    mlplab.errors.MlplabError for input that is refused, and
-    KeyboardInterrupt if the sweep was interrupted.
+    Args:
+        overrides: as for `mlplab train -m`: ["experiment=xor_mlp", "optimizer.lr=0.01,0.03",
+            "seeds=8"].
+        folder: the folder of the sweep; None makes a new one in outputs/. If it already contains
+            the same sweep, only its missing jobs are trained.
+        quiet: False shows a progress bar, and prints the table of configurations at the end.
+        callbacks: objects that follow the training of each population, in this process.
+
+    A notebook shows the configurations, best first. `table.attrs["folder"]` is the folder. Raises
+    mlplab.errors.MlplabError for input that is refused, and KeyboardInterrupt if the sweep was
+    interrupted; the same call with this folder, or `mlplab resume FOLDER`, then trains the rest.
     """
     from mlplab.config.composer import override_list
     from mlplab.sweeps.python_sweep import to_frame
@@ -166,10 +180,14 @@ _SUBMODULES = ("sklearn",)
 
 
 def __getattr__(name: str) -> object:
-    if name == "Callback":
-        from mlplab.training import Callback
+    if name in ("Callback", "History"):
+        from mlplab import training
 
-        return Callback
+        return getattr(training, name)
+    if name == "Run":
+        from mlplab.interactive import Run
+
+        return Run
     if name in _SUBMODULES:
         from importlib import import_module
 

@@ -170,7 +170,7 @@ def test_a_run_selected_by_a_metric_of_the_user_names_it_when_it_is_missing(tmp_
     error = abs(run.predict([[0.5]])[0, 0])
     assert run.metrics["train/mine"] > error / 100
     monkeypatch.setattr(metrics, "_registered", {})
-    with pytest.raises(ConfigError, match="training.monitor=mine, a metric that a plugin reg"):
+    with pytest.raises(ConfigError, match=r"training\.monitor=mine, a metric that a plugin reg"):
         mlplab.load(tmp_path / "run")
 
 
