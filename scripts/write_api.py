@@ -122,7 +122,7 @@ def page() -> str:
 
 def functions() -> list[str]:
     """The functions of `mlplab.__all__`, in the order in which a reader needs them."""
-    order = ("run", "fit", "sweep", "load", "list_runs")
+    order = ("run", "fit", "sweep", "load", "resume", "list_runs")
     names = [name for name in mlplab.__all__ if inspect.isfunction(getattr(mlplab, name))]
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 

@@ -125,7 +125,7 @@ def test_a_curve_has_gaps_and_large_spans_are_logarithmic():
     [chart] = history_charts(
         {"epoch": epochs, "train/loss": np.array([1e3, np.nan, 10, 1, 0.1, np.inf])}, 4
     )
-    assert chart.metric == "loss, logarithmic"
+    assert chart.metric == "loss (log)"
     assert chart.lines[0].path.count("M") == 2
     assert chart.best == pytest.approx(0.8 * chart.width)
     [constant] = history_charts({"epoch": epochs, "val/loss": np.ones(6)})

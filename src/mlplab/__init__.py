@@ -6,6 +6,7 @@
     run = mlplab.fit(X, y, ["model.hidden=64-64"])  # arrays, tensors or data frames
     table = mlplab.sweep(["experiment=xor_mlp", "optimizer.lr=0.01,0.03", "seed=range(64)"])
     run = mlplab.load("outputs/runs/...")
+    run = mlplab.resume("outputs/runs/...", "training.epochs=500")
     run = mlplab.load("outputs/sweeps/...", job=17)
     table = mlplab.list_runs("outputs", ["optimizer=adam", "val/accuracy>0.9"])
 
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from mlplab.config.composition import Composed
+    from mlplab.data.tabular.in_memory import InMemoryData
     from mlplab.interactive import Run
     from mlplab.runs.run import Run as FinishedRun
     from mlplab.training import Callback, History
 
-__all__ = ["Callback", "History", "Run", "fit", "list_runs", "load", "run", "sweep"]
+__all__ = ["Callback", "History", "Run", "fit", "list_runs", "load", "resume", "run", "sweep"]
 
 
 Overrides: TypeAlias = "Sequence[str] | str | Mapping[str, object] | None"
@@ -49,7 +51,7 @@ def run(
         callbacks: objects that follow the training; see `mlplab.Callback`.
 
     A training that is interrupted, in a notebook too, returns the run with its best weights so far
-    and the status interrupted; `mlplab resume FOLDER` finishes it. Raises
+    and the status interrupted; `mlplab.resume(run.folder)` finishes it. Raises
     mlplab.errors.MlplabError for input that is refused.
     """
     from mlplab import experiment
@@ -111,30 +113,16 @@ def fit(
     from dataclasses import replace
 
     from mlplab import experiment
-    from mlplab.config import settings_of_folder
     from mlplab.config.builder import build
     from mlplab.config.composer import Composer, override_list
     from mlplab.data.tabular.arrays_dataset import with_data
     from mlplab.data.tabular.collecting import collect
     from mlplab.interactive import Run
-    from mlplab.runs.resume_checks import changed_keys
 
     changes = override_list(overrides)
     data = collect(X, y, sample_weight)
     if resume is not None:
-        path = Path(resume)
-        settings = settings_of_folder(path, changes, trains=True)
-        settings = replace(settings, dataset=with_data(settings.dataset, data))
-        allowed = changed_keys(path, changes)
-        finished = experiment.resume(
-            path,
-            settings,
-            quiet=quiet,
-            allowed=allowed,
-            callbacks=callbacks,
-            on_result=_printer(quiet),
-        )
-        return Run.of(finished)
+        return _resume(Path(resume), changes, callbacks, quiet, data)
     data_overrides = ["dataset=arrays", f"dataset.data_hash={data.sha256}"]
     composed = Composer([*data_overrides, *changes]).compose_run()
     settings = build(composed)
@@ -142,6 +130,61 @@ def fit(
     run_folder = _run_folder(folder, composed)
     finished = experiment.run(
         settings, run_folder, quiet=quiet, callbacks=callbacks, on_result=_printer(quiet)
+    )
+    return Run.of(finished)
+
+
+def resume(
+    folder: str | Path,
+    overrides: Overrides = (),
+    *,
+    callbacks: Sequence[Callback] = (),
+    quiet: bool = True,
+) -> Run:
+    """Finish an interrupted run from its newest checkpoint, as `mlplab resume` does, and return it.
+    Its result is bit-identical to that of an undisturbed run.
+
+    Args:
+        folder: the folder of the run.
+        overrides: training.epochs=... extends a finished run.
+        callbacks: objects that follow the training; see `mlplab.Callback`.
+        quiet: False shows a progress bar, and prints the table of the command line at the end.
+
+    A finished run is returned unchanged. A sweep is finished by the same call of `mlplab.sweep`.
+    Raises mlplab.errors.MlplabError for input that is refused.
+    """
+    from mlplab.config.composer import override_list
+
+    return _resume(Path(folder), override_list(overrides), callbacks, quiet)
+
+
+def _resume(
+    folder: Path,
+    changes: Sequence[str],
+    callbacks: Sequence[Callback],
+    quiet: bool,
+    data: InMemoryData | None = None,
+) -> Run:
+    """Finish or extend a run, on data that its folder does not store if it is passed."""
+    from dataclasses import replace
+
+    from mlplab import experiment
+    from mlplab.config import settings_of_folder
+    from mlplab.data.tabular.arrays_dataset import with_data
+    from mlplab.interactive import Run
+    from mlplab.runs.resume_checks import changed_keys
+
+    settings = settings_of_folder(folder, changes, trains=True)
+    if data is not None:
+        settings = replace(settings, dataset=with_data(settings.dataset, data))
+    allowed = changed_keys(folder, changes)
+    finished = experiment.resume(
+        folder,
+        settings,
+        quiet=quiet,
+        allowed=allowed,
+        callbacks=callbacks,
+        on_result=_printer(quiet),
     )
     return Run.of(finished)
 

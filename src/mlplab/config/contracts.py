@@ -28,7 +28,7 @@ def check_contract(group: str, name: str, component: type[Component]) -> None:
         made = component()
     except FieldError:
         return
-    subject = f"The plugin's {group} `{name}`"
+    subject = f"The {group} `{name}`"
     try:
         fault = _TRIALS[group](made)
     except NotImplementedError as error:

@@ -86,10 +86,10 @@ def _chart(metric: str, epochs: Floats, columns: Columns, best_epoch: int | None
     if best_epoch is not None and epochs[0] <= best_epoch <= epochs[-1]:
         mark = round(float(_across(np.array([float(best_epoch)]), epochs)[0]), 1)
     return Chart(
-        f"{metric}, logarithmic" if logarithmic else metric,
+        f"{metric} (log)" if logarithmic else metric,
         tuple(lines),
-        digits(high),
-        digits(low),
+        f"{high:.3g}",
+        f"{low:.3g}",
         f"{epochs[0]:g}",
         f"{epochs[-1]:g}",
         mark,

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import html
-import sys
 from typing import Any
 
 _WIDTH = 220  # pixels
-
-
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, which shows HTML. Imports nothing."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return getattr(shell, "kernel", None) is not None
 
 
 class NotebookBar:

@@ -7,8 +7,17 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self, TextIO
 
-from mlplab.terminal.notebook_bar import NotebookBar, in_notebook
-from mlplab.terminal.output import clock, digits, duration, encodable, is_terminal, plain, say
+from mlplab.terminal.notebook_bar import NotebookBar
+from mlplab.terminal.output import (
+    clock,
+    digits,
+    duration,
+    encodable,
+    in_notebook,
+    is_terminal,
+    plain,
+    say,
+)
 
 if TYPE_CHECKING:
     from mlplab.terminal.bar import Bar
