@@ -9,9 +9,11 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mlplab.errors import ConfigError
@@ -45,6 +47,7 @@ class UserMetric:
         """Raise ConfigError unless the function returns a number for small arrays."""
         faults = []
         for width in (2, 3) if self.task == "classification" else (1, 2):
+            y: NDArray[Any]
             scores = np.linspace(0.1, 0.9, 6 * width).reshape(6, width)
             if self.task == "classification":
                 scores, y = scores / scores.sum(1, keepdims=True), np.arange(6) % width

@@ -97,7 +97,7 @@ def _chart(metric: str, epochs: Floats, columns: Columns, best_epoch: int | None
 
 
 def _across(x_E: Floats, epochs_E: Floats) -> Floats:
-    return WIDTH * (x_E - epochs_E[0]) / (epochs_E[-1] - epochs_E[0])
+    return np.asarray(WIDTH * (x_E - epochs_E[0]) / (epochs_E[-1] - epochs_E[0]))
 
 
 def _down(heights_E: Floats, low: float, high: float) -> Floats:

@@ -20,7 +20,7 @@ MAX_CONFIGURATIONS = 10
 MAX_OPEN_ROWS = 6
 
 
-class SweepFrame(pd.DataFrame):  # type: ignore[misc]  (pandas has no types)
+class SweepFrame(pd.DataFrame):  # type: ignore[misc]  # pandas is untyped
     """The jobs of a sweep, one row each: job, status, swept keys, metrics, epochs, seconds.
 
     It is a DataFrame, and what is derived from it, as by `table[...]`, is a plain one. In a
@@ -28,7 +28,7 @@ class SweepFrame(pd.DataFrame):  # type: ignore[misc]  (pandas has no types)
     """
 
     # Texts only, so that a table can be pickled.
-    _metadata = ["summary", "summary_html", "original"]  # noqa: RUF012 (so pandas has it)
+    _metadata = ["summary", "summary_html", "original"]  # noqa: RUF012
     summary: str = ""
     summary_html: str = ""
     original: tuple[int, int] = (0, 0)
