@@ -219,8 +219,8 @@ def signature(name: str, function: Any) -> str:
 
 def call(name: str, function: Any) -> str:
     """The signature on one line, or with one argument per line."""
-    found = inspect.signature(function)
-    parameters = [p for p in found.parameters.values() if p.name != "self"]
+    called = inspect.signature(function)
+    parameters = [p for p in called.parameters.values() if p.name != "self"]
     texts, starred = [], False
     for parameter in parameters:
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
@@ -234,8 +234,8 @@ def call(name: str, function: Any) -> str:
             + (f": {annotation(parameter.annotation)}" if typed else "")
             + (f" = {default}" if default and typed else f"={default}" if default else "")
         )
-    result = annotation(found.return_annotation)
-    arrow = "" if found.return_annotation in (found.empty, "None", None) else f" -> {result}"
+    result = annotation(called.return_annotation)
+    arrow = "" if called.return_annotation in (called.empty, "None", None) else f" -> {result}"
     line = f"{name}({', '.join(texts)}){arrow}"
     if len(line) <= WIDTH:
         return line
@@ -285,8 +285,8 @@ def items(lines: Sequence[str]) -> Iterator[str]:
 def escaped(line: str) -> str:
     """Text whose angle brackets and asterisks outside of code are not markup."""
     return "".join(
-        part if i % 2 else re.sub(r"([<*])", r"\\\1", part)
-        for i, part in enumerate(re.split(r"(`[^`]*`)", line))
+        text if i % 2 else re.sub(r"([<*])", r"\\\1", text)
+        for i, text in enumerate(re.split(r"(`[^`]*`)", line))
     )
 
 

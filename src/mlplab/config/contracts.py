@@ -114,12 +114,10 @@ def _schedule(schedule: Any) -> str | None:
 def _dataset(dataset: Any) -> str | None:
     import numpy as np
 
-    from mlplab.data import Table
-
     if getattr(dataset, "task_kind", None) not in ("classification", "regression", ""):
         return 'must set task_kind = "classification" or "regression"'
     table = dataset.make(np.random.default_rng(0))
-    if isinstance(table, Table):
+    if hasattr(table, "content_hash"):
         return (
             f"has task_kind = {dataset.task_kind!r}, but its table is a {table.task.kind}"
             if dataset.task_kind not in ("", table.task.kind)

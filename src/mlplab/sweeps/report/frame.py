@@ -66,8 +66,8 @@ class SweepFrame(pd.DataFrame):  # type: ignore[misc]  # pandas is untyped
 def _counts(results: Results) -> str:
     """For example: 64 jobs: 63 done, 1 diverged."""
     statuses = Counter(job.status for job in results.jobs)
-    parts = ", ".join(f"{number:,} {plain(status)}" for status, number in statuses.items())
-    return f"{count(len(results.jobs), 'job')}: {parts}"
+    numbers = ", ".join(f"{number:,} {plain(status)}" for status, number in statuses.items())
+    return f"{count(len(results.jobs), 'job')}: {numbers}"
 
 
 def _lines(results: Results) -> list[str]:
