@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from drawing import draw_only
@@ -286,6 +287,47 @@ def test_a_column_is_stored_exactly(name, tmp_path):
             assert cell == (str(wanted) if name == "category" else wanted)
     if isinstance(expected.dtype, np.dtype) and expected.dtype.kind in "iuf":
         assert before.dtype == expected.dtype
+
+
+class Frame:
+    """A frame as other libraries have it, lazy or not."""
+
+    def __init__(self, frame: pd.DataFrame, is_lazy: bool = False) -> None:
+        self.frame = frame
+        if is_lazy:
+            self.lazy, self.collect = None, lambda: Frame(frame)
+        else:
+            self.to_pandas = lambda: frame
+
+
+def test_frames_of_other_libraries_are_those_of_pandas():
+    frame = pd.DataFrame(X, columns=NAMES).assign(kind=np.where(CLASSES[0] == CLASSES, "a", "b"))
+    table = pa.Table.from_pandas(frame)
+    target = pd.Series(CLASSES, name="y")
+    chunks = pa.chunked_array([pa.array(target[:20]), pa.array(target[20:])])
+    run = fit(frame, target, folder="run")
+    expected = collect(frame, target).sha256
+    others = {
+        "Arrow table": (table, chunks),
+        "Arrow batch": (table.combine_chunks().to_batches()[0], pa.array(target)),
+        "frame": (Frame(frame), Frame(target)),
+        "lazy frame": (Frame(frame, is_lazy=True), target),
+    }
+    for name, (features, y) in others.items():
+        assert collect(features, y).sha256 == expected, name
+        assert run.predict(features).tolist() == run.predict(frame).tolist(), name
+
+
+def test_frames_of_polars():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"x1": X[:, 0], "kind": np.where(X[:, 1] > 0, "a", "b")})
+    target = polars.Series("y", CLASSES)
+    run = fit(frame, target, folder="run")
+    categorical = frame.with_columns(polars.col("kind").cast(polars.Categorical))
+    for same in (frame, frame.lazy(), categorical):
+        assert run.predict(same).tolist() == run.predict(frame.to_pandas()).tolist()
+    assert fit(frame.with_columns(y=target), "y").predict(frame).shape == (60,)
+    assert fit(frame, target, sample_weight=polars.Series(np.ones(60))).status == "done"
 
 
 def test_other_bytes_are_refused(tmp_path):

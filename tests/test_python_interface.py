@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import same_folder
@@ -11,6 +15,7 @@ from mlplab.cli import main
 from mlplab.config.composer import override_list
 from mlplab.errors import ConfigError
 
+ROOT = Path(__file__).parents[1]
 TINY = {"experiment": "xor_mlp", "training.epochs": 2, "dataset.num_samples": 60}
 
 
@@ -63,18 +68,30 @@ def test_a_history_is_a_mapping(run):
     assert set(dict(history.items())) >= {"epoch", "step", "train/loss", "val/loss"}
     assert "val/loss" in history
     assert "loss" not in history
-    with pytest.raises(KeyError, match="'loss' is not measured; measured are epoch, step, "):
-        history["loss"]
+    with pytest.raises(KeyError, match=r"'n' is not measured; measured are epoch, step, "):
+        history["n"]
+    with pytest.raises(KeyError, match=r"'val/los' is not measured; did you mean 'val/loss'\?"):
+        history["val/los"]
 
 
 def test_a_notebook_shows_the_metrics_of_a_run(run):
     assert repr(run).startswith(f"Run({str(run.folder)!r}, done, ")
-    assert len(repr(run)) < 600
-    assert f"<td>{run.metrics['test/accuracy']:.4g}</td>" in run._repr_html_()
+    assert len(repr(run)) < 300
+    assert f"<td>{run.metrics['test/accuracy']:#.4g}</td>" in run._repr_html_()
     assert repr(run.history).startswith("History(3 evaluations of epoch, step, ")
 
 
+def test_the_page_of_the_interface_is_what_the_script_writes(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    script = runpy.run_path(str(ROOT / "scripts" / "write_api.py"))
+    assert script["main"](check=True) == 0, capsys.readouterr().out
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert all(f"`mlplab.{name}`" in text for name in mlplab.__all__)
+    assert "class '" not in text
+
+
 def test_names_of_the_module():
+    assert all(getattr(mlplab, name).__name__ in (name, "Run") for name in mlplab.__all__)
     assert mlplab.__version__.startswith("0.")
     assert mlplab.sklearn.MLPClassifier.__name__ == "MLPClassifier"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -32,6 +32,7 @@ from mlplab.training import (
     FrameRecorder,
     PreparedMember,
     Session,
+    check_callbacks,
     prepare_members,
 )
 
@@ -61,6 +62,7 @@ def run(
     FolderError for invalid input, before a folder is created. If training or a callback raises,
     the folder has the status `failed`.
     """
+    check_callbacks(callbacks)
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks)
@@ -93,6 +95,7 @@ def resume(
     Raises CheckpointError, StateError or FolderError (all ValueErrors) if the checkpoint is damaged
     or belongs to another run.
     """
+    check_callbacks(callbacks)
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks, folder, step, allowed)

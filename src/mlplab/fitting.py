@@ -31,7 +31,7 @@ from mlplab.network.layer import Layer
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
 from mlplab.tracking import write_history
-from mlplab.training import Callback, Evaluation, Group, PreparedMember, Session
+from mlplab.training import Callback, Evaluation, Group, PreparedMember, Session, check_callbacks
 from mlplab.training.checkpoint import Tree, capture, restore
 from mlplab.training.outcome import Outcome, mean_scalars
 from mlplab.training_options import STYLES
@@ -309,6 +309,7 @@ def _train(
 ) -> tuple[Group, list[Outcome], list[float]]:
     """Train one population; return it, the outcomes of its members, and their loss curve."""
     curve = _LossCurve()
+    check_callbacks(params["callbacks"] or ())
     callbacks = [curve, *(params["callbacks"] or ())]
     session = Session((), callbacks, fixed=True, first_work=FIRST_WORK)
     group = session.add_group([PreparedMember.of(s, prepared) for s in settings])

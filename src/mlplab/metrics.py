@@ -9,16 +9,15 @@ Shapes: K members, N examples, C classes, T targets. A metric is float64 [K].
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mlplab.errors import ConfigError
 from mlplab.metric_names import CHEAP as CHEAP
 from mlplab.metric_names import FINAL as FINAL
+from mlplab.user_metrics import UserMetric
 
 HIGHER_IS_BETTER = frozenset(
     {"accuracy", "balanced_accuracy", "f1", "auroc", "average_precision", "mcc", "r2"}
@@ -37,31 +36,6 @@ Measure: TypeAlias = Callable[[Tensor, Tensor], dict[str, Tensor]]
 """(probabilities [K, N, C], targets [K, N]) -> some metrics, each [K]."""
 
 
-@dataclass(frozen=True)
-class UserMetric:
-    """A metric of the user.
-
-    Attributes:
-        function: (scores, y) -> number; scores are probabilities [N, C] with y [N], or values
-            [N, T] in the units of the target with y [N, T], all as NumPy arrays.
-        direction: max or min.
-        task: classification or regression.
-    """
-
-    function: Callable[[np.ndarray, np.ndarray], float]
-    direction: str
-    task: str
-
-    def of_members(self, scores_KNC: Tensor, targets: Tensor) -> Tensor:
-        """Return the metric of each member, float64 [K]."""
-        pairs = zip(scores_KNC.numpy(force=True), targets.numpy(force=True), strict=True)
-        values = [
-            float(self.function(scores, y)) if np.isfinite(scores).all() else math.nan
-            for scores, y in pairs
-        ]
-        return torch.tensor(values, dtype=torch.float64, device=scores_KNC.device)
-
-
 _registered: dict[str, UserMetric] = {}
 
 
@@ -69,8 +43,15 @@ def register(
     name: str, direction: str, task: str
 ) -> Callable[[Callable[..., float]], Callable[..., float]]:
     """Return a decorator that registers a function (scores, y) -> number as a metric, which
-    `training.monitor` then accepts; see `UserMetric`. Raises ConfigError for a name that is taken
-    or invalid.
+    `training.monitor` then accepts; see `UserMetric`. A metric of the same name is replaced.
+
+    Args:
+        name: letters, digits and _; not the name of a metric of mlplab.
+        direction: "max" if higher is better, or "min".
+        task: "classification" or "regression".
+
+    Raises ConfigError for an invalid name, direction or task. The function is tried at once on
+    small arrays; the decorator raises ConfigError if it fails or does not return one number.
     """
     if not name.isidentifier() or name in ("auto", "loss", *sum(FINAL.values(), ())):
         raise ConfigError(
@@ -83,7 +64,9 @@ def register(
         )
 
     def decorate(function: Callable[..., float]) -> Callable[..., float]:
-        _registered[name] = UserMetric(function, direction, task)
+        metric = UserMetric(function, direction, task)
+        metric.check(name)
+        _registered[name] = metric
         return function
 
     return decorate

@@ -18,7 +18,7 @@ from known import assert_only_known, differences
 from source_tree import REPOSITORY, Offender, SourceTree
 
 BASE = {
-    *("errors", "extras", "finite", "python_command", "run_names", "io", "terminal"),
+    *("errors", "extras", "finite", "python_command", "run_names", "io", "terminal", "display"),
     *("schema", "task", "randomness", "stacking", "validation", "training_options"),
 }
 COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
@@ -38,10 +38,12 @@ MAY_IMPORT = {
     "task": set(),
     "randomness": set(),
     "metric_names": set(),
-    "metrics": {"errors", "metric_names"},
+    "user_metrics": {"errors"},
+    "metrics": {"errors", "metric_names", "user_metrics"},
     "io": {"errors"},
     "terminal": set(),
     "tracking": {"errors", "io"},
+    "display": {"errors", "extras", "io", "terminal"},
     "stacking": {"schema"},
     "validation": {"errors", "schema"},
     "training_options": {"schema"},
@@ -65,6 +67,7 @@ MAY_IMPORT = {
     "pictures.lecture": BASE | COMPONENTS | {"network.activations", "pictures"},
     "playback": RUN | PICTURES,
     "experiment": RUN | {"pictures", "pictures.rendering"},
+    "interactive": RUN | PICTURES,
     "sweeps.plan": RUN,
     "sweeps.execution.engines": BASE | {"config"},
     "sweeps.execution": RUN | PICTURES | {"sweeps.plan", "sweeps.execution.engines"},
@@ -74,7 +77,8 @@ MAY_IMPORT = {
     "fitting": TRAINING | {"config", "model", "tracking"},
     "sklearn_base": {"fitting", "training"},
     "sklearn": {"fitting", "sklearn_base", "training"},
-    "__init__": {"config", "data.tabular", "training", "runs", "experiment", "sweeps"},
+    "__init__": {"terminal"}
+    | {"config", "data.tabular", "training", "runs", "experiment", "sweeps", "interactive"},
     "cli": {"errors", "config", "terminal"},
     "export": RUN | {"cli"},
     "commands": (

@@ -28,7 +28,8 @@ from mlplab.sweeps.report import html_page
 from mlplab.sweeps.report.axis_charts import axes
 from mlplab.sweeps.report.charts import band, curves, read_columns
 from mlplab.sweeps.report.conclusions import Conclusions
-from mlplab.sweeps.report.results import JobResult, Results, to_frame
+from mlplab.sweeps.report.frame import SweepFrame
+from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.sweeps.report.statistics import Statistics
 from mlplab.sweeps.report.summary_md import summary
 from mlplab.sweeps.report.text_table import best_command, lines, print_table, reasons
@@ -235,7 +236,7 @@ def test_the_csv_is_exact_and_safe():
         "'=1+1",
         "true",
     )
-    frame = to_frame(results)
+    frame = SweepFrame.of(results)
     assert list(frame.columns) == list(table.columns)
     assert len(frame) == 31
     first = (

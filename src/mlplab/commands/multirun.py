@@ -15,10 +15,10 @@ from mlplab.errors import ConfigError
 from mlplab.io.reading import read_json
 from mlplab.sweeps import hydra_task
 from mlplab.sweeps.folder import can_join
+from mlplab.sweeps.python_sweep import print_results
 from mlplab.sweeps.report.conclusions import Conclusions
 from mlplab.sweeps.report.configuration_table import document
 from mlplab.sweeps.report.status import time_spent
-from mlplab.sweeps.report.text_table import print_table
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search import run_search
@@ -111,7 +111,7 @@ def _document(sweep: Sweep, folder: Path, status: str) -> dict[str, object]:
 def conclude(sweep: Sweep, folder: Path, as_json: bool = False) -> int:
     """Print the results of a sweep and return the exit code."""
     if not modes.is_quiet():
-        _print_results(sweep, folder)
+        _print_summary(sweep, folder)
     if as_json:
         print_document("sweep", _document(sweep, folder, sweep.status))
     else:
@@ -119,11 +119,8 @@ def conclude(sweep: Sweep, folder: Path, as_json: bool = False) -> int:
     return exit_code({"status": sweep.status, "signal": sweep.signal})
 
 
-def _print_results(sweep: Sweep, folder: Path) -> None:
-    for line in sweep.cross_validation_lines:
-        say(line, sys.stdout, strict=True)
-    if not sweep.cross_validation_lines:
-        print_table(sweep.results, conclusions=sweep.conclusions)
+def _print_summary(sweep: Sweep, folder: Path) -> None:
+    print_results(sweep)
     if spent := time_spent(folder):
         print(spent)
     print(

@@ -21,15 +21,17 @@ MEMBERS, EXAMPLES = 2, 3
 def check_contract(group: str, name: str, component: type[Component]) -> None:
     """Raise ConfigError if a component with its defaults does not return what its group needs.
 
-    Components with keys that have no default are not tried, nor are datasets and training styles.
+    Components with keys that have no default are not tried, nor are training styles. Datasets are
+    tried if the class is defined in a notebook or a program: in a plugin file, every process that
+    imports it would read the data.
     """
-    if group not in _TRIALS:
+    if group not in _TRIALS or (group == "dataset" and component.__module__ != "__main__"):
         return
     try:
         made = component()
     except FieldError:
         return
-    subject = f"The plugin's {group} `{name}`"
+    subject = f"The {group} `{name}`"
     try:
         fault = _TRIALS[group](made)
     except NotImplementedError as error:
@@ -128,6 +130,24 @@ def _schedule(schedule: Any) -> str | None:
     return None if number else f"must return a number from `factor`; it returned {factor!r}"
 
 
+def _dataset(dataset: Any) -> str | None:
+    import numpy as np
+
+    if getattr(dataset, "task_kind", None) not in ("classification", "regression", ""):
+        return 'must set task_kind = "classification" or "regression"'
+    table = dataset.make(np.random.default_rng(0))
+    if hasattr(table, "content_hash"):
+        return (
+            f"has task_kind = {dataset.task_kind!r}, but its table is a {table.task.kind}"
+            if dataset.task_kind not in ("", table.task.kind)
+            else None
+        )
+    return (
+        "must return a table from `make`: class_table(x, y, class_names) or value_table(x, y) of"
+        f" mlplab.data; it returned a {type(table).__name__}"
+    )
+
+
 def _shape(value: object, wanted: tuple[int, ...]) -> str | None:
     """None for a tensor of the wanted shape, else what the value is."""
     shape = getattr(value, "shape", None)
@@ -142,4 +162,5 @@ _TRIALS: dict[str, Callable[[Any], str | None]] = {
     "optimizer": _optimizer,
     "initializer": _initializer,
     "schedule": _schedule,
+    "dataset": _dataset,
 }

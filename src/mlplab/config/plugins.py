@@ -45,8 +45,15 @@ _registered: dict[str, dict[str, type[Component]]] = {group: {} for group in OPE
 def register(group: str, name: str) -> Callable[[P], P]:
     """Return a decorator that registers a class as the choice `name` of the group.
 
-    The decorator raises ConfigError for an unknown group, an invalid or existing name, or a class
-    that is not a dataclass derived from Component or does not do what the group needs.
+    Args:
+        group: dataset, activation, initializer, loss, optimizer, schedule or training.
+        name: lowercase letters, digits and _, as in `activation=my_act`. A class that is defined
+            again under its name, as in a notebook, replaces the first one.
+
+    The class is a frozen dataclass derived from the base class of the group. It is tried on a small
+    tensor at once (a dataset only if a notebook or a program defines it: its `make` is called). The
+    decorator raises ConfigError for an unknown group, an invalid or existing name, or a class that
+    is not a dataclass derived from Component or does not do what the group needs.
     """
 
     def decorate(component: P) -> P:
@@ -166,9 +173,10 @@ def _check(group: str, name: str, component: type[Component]) -> None:
             " mlplab.schema; none may be called name."
         )
     existing = registered(group).get(name)
-    same = existing is not None and (existing.__module__, existing.__qualname__) == (
-        component.__module__,
-        component.__qualname__,
+    same = existing is not None and (
+        (existing.__module__, existing.__qualname__)
+        == (component.__module__, component.__qualname__)
+        or existing.__module__ == component.__module__ == "__main__"  # a cell that was edited
     )
     if name in choice_files(group, [shipped_folder()]) or (existing is not None and not same):
         raise ConfigError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlplab import metrics
 from mlplab.config import plugins, security
 from mlplab.config.builder import build
 from mlplab.config.composer import Composer
@@ -53,6 +54,15 @@ def _check_plugins(config: Mapping[str, object], folder: Path) -> None:
             f"{folder} was trained with {key}={name}, which is not a choice of mlplab: a plugin"
             f" registered it{_plugin_of(folder)}. Pass the file again with --plugin; in Python,"
             " import it, or run the cell that registers it, before mlplab.load."
+        )
+    training = config.get("training")
+    monitor = training.get("monitor") if isinstance(training, dict) else None
+    known = {"auto", *(name for task in metrics.FINAL for name in metrics.names_for(task))}
+    if isinstance(monitor, str) and monitor.isidentifier() and monitor not in known:
+        raise ConfigError(
+            f"{folder} was trained with training.monitor={monitor}, a metric that a plugin"
+            f" registered{_plugin_of(folder)}. Pass the file again with --plugin; in Python, import"
+            " it, or run the cell that registers it, before mlplab.load."
         )
 
 

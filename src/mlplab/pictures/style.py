@@ -4,6 +4,7 @@ print.
 
 import io
 import textwrap
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,8 +13,11 @@ import numpy as np
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, is_color_like, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.spines import Spine
+from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 
@@ -26,6 +30,10 @@ DIVERGING = LinearSegmentedColormap.from_list(
     "mlplab", [NEGATIVE, "#f6c9a6", "#ffffff", "#a9cfe8", POSITIVE]
 )
 DPI = 110
+
+DARK_PAGE = "#12161c"
+DARK = {INK: "#e4e9f0", SOFT: "#9aa6b5", GRID: "#343d49"}
+"""The colors of a dark page, by those of a light one."""
 
 MAX_INTERVALS = 5
 """Of an axis between ticks, since ticks take most of the drawing time."""
@@ -63,6 +71,13 @@ def style() -> AbstractContextManager[None]:
     return rc_context(defaults | _STYLE)
 
 
+class NotebookFigure(Figure):
+    """A figure that notebooks show without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def figure(
     width: float,
     height: float,
@@ -78,7 +93,7 @@ def figure(
     The layout is fixed: matplotlib's layout engines take longer than the drawing, and would shift
     the panels between the steps of a training.
     """
-    fig = Figure(figsize=(width, height))
+    fig = NotebookFigure(figsize=(width, height))
     fig.subplots_adjust(
         left / width, bottom / height, 1 - right / width, 1 - top / height, gap / 3, gap / 2
     )
@@ -89,10 +104,33 @@ def figure(
 def png(fig: Figure, dpi: int = DPI) -> bytes:
     """Return the figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    fig.savefig(
-        buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3}
-    )
+    with style(), warnings.catch_warnings():
+        # a name in a script that no font of the machine has is shown as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        fig.savefig(
+            buffer,
+            format="png",
+            dpi=dpi,
+            metadata={"Software": None},
+            pil_kwargs={"compress_level": 3},
+        )
     return buffer.getvalue()
+
+
+def darken(fig: Figure) -> Figure:
+    """Change the page, text, axes and black lines of a figure for a dark page; returns it."""
+    light = {to_rgb(old): new for old, new in DARK.items()}
+    fig.set_facecolor(DARK_PAGE)
+    for artist in fig.findobj():
+        if isinstance(artist, Axes):
+            artist.set_facecolor(DARK_PAGE)
+            for axis in (artist.xaxis, artist.yaxis):
+                axis.set_tick_params(which="both", color=DARK[SOFT], labelcolor=DARK[SOFT])
+        elif isinstance(artist, (Text, Line2D)) and is_color_like(artist.get_color()):
+            artist.set_color(light.get(to_rgb(artist.get_color()), artist.get_color()))
+        elif isinstance(artist, Spine):
+            artist.set_edgecolor(light.get(to_rgb(artist.get_edgecolor()), DARK[SOFT]))
+    return fig
 
 
 def resized(png_bytes: bytes, factor: float) -> bytes:

@@ -5,7 +5,6 @@ Shapes: N examples, F features, C classes, T targets.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,8 @@ from mlplab.training.history import History
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+REPR_METRICS = ("loss", "accuracy", "r2")
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,20 +103,19 @@ class Run:
         return np.asarray(self.scores(self.preprocessing.features(x_NF)).argmax(-1))
 
     def __repr__(self) -> str:
-        shown = list(self.metrics.items())[:2] + [
-            (name, value) for name, value in self.metrics.items() if name.startswith("test/")
+        shown = [
+            f"{name}={value:.4g}"
+            for name, value in self.metrics.items()
+            if name.partition("/")[2] in REPR_METRICS
         ]
-        metrics = ", ".join(f"{name}={value:.4g}" for name, value in dict(shown).items())
+        metrics = ", ".join(shown)
         return f"Run({str(self.folder)!r}, {self.status}, {metrics})"
 
     def _repr_html_(self) -> str:
-        """Return the metrics as a table, which notebooks show."""
-        rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{value:.4g}</td></tr>"
-            for name, value in self.metrics.items()
-        )
-        caption = html.escape(f"{self.settings.name}: {self.status}, {self.folder}")
-        return f"<table><caption>{caption}</caption>{rows}</table>"
+        """Return metrics, curves and the picture of the decision as HTML, which notebooks show."""
+        from mlplab.display.fragments import run_html
+
+        return run_html(self.settings.name, self.folder, self.summary, dict(self.history.items()))
 
 
 def load(folder: str | Path) -> Run:

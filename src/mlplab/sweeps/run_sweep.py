@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mlplab import training
 from mlplab.config.builder import Builder
 from mlplab.config.composer import Composer
 from mlplab.config.expand import expand
@@ -19,7 +19,6 @@ from mlplab.errors import (
     ConfigError,
     IncompatibleSettingsError,
 )
-from mlplab.extras import require
 from mlplab.io.files import yaml_line
 from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
@@ -37,7 +36,6 @@ from mlplab.sweeps.plan.plan import Options, Plan
 from mlplab.sweeps.plan.plan_file import read_plan, write_plan
 from mlplab.sweeps.plan.tracked import FOLDERS, folders_reason
 from mlplab.sweeps.report import cross_validation
-from mlplab.sweeps.report import results as reporting
 from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.conclusions import Conclusions
 from mlplab.sweeps.report.group_events import write_tensorboard
@@ -46,9 +44,6 @@ from mlplab.sweeps.report.status import time_of_populations, write_end, write_st
 from mlplab.sweeps.report.write import write_results
 from mlplab.terminal.output import announce, note
 from mlplab.training import Callback, DataCache
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -133,7 +128,10 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 
 def check_callbacks(options: Options, callbacks: Sequence[Callback]) -> None:
-    """Raise IncompatibleSettingsError if there are callbacks, but other processes would train."""
+    """Raise ConfigError for callbacks that would not be called, and IncompatibleSettingsError if
+    other processes would train.
+    """
+    training.check_callbacks(callbacks)
     if callbacks and not options.single_process:
         raise IncompatibleSettingsError(
             "Callbacks are called in this process, but the jobs of this sweep would train in"
@@ -350,25 +348,3 @@ class SweepRequest:
         """Train all jobs in a folder, which may already hold some of them."""
         check_callbacks(self.options, callbacks)
         return train(self.write_plan(folder), folder, quiet, callbacks)
-
-
-def to_frame(
-    overrides: Sequence[str],
-    folder: Path | None,
-    quiet: bool,
-    callbacks: Sequence[Callback] = (),
-) -> DataFrame:
-    """Train the sweep of these overrides and return its results as a table.
-
-    Raises KeyboardInterrupt if the sweep was interrupted.
-    """
-    # before hours of training
-    require("mlplab.sweep, which returns a DataFrame,", "sweep", "pandas")
-    request = SweepRequest(Composer(overrides))
-    folder = folder or Path(str(request.first.sweep_dir))
-    sweep = request.run(folder, quiet, callbacks)
-    if sweep.status == "interrupted":
-        raise KeyboardInterrupt
-    table = reporting.to_frame(sweep.results)
-    table.attrs["folder"] = str(folder)
-    return table

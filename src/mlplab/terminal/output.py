@@ -25,12 +25,20 @@ def note(text: str) -> None:
 
 
 def announce(folder: Path) -> None:
-    """Print the folder of a run or sweep on the error stream before the training, so that it is
-    known even if the process is killed; nothing with --quiet.
+    """Print the folder of a run or sweep before the training, so that it is known even if the
+    process is killed: on the error stream, but not in a notebook, which shows that as an error.
+    Nothing with --quiet.
     """
     if modes.is_quiet():
         return
-    say(paint("folder: ", DIM, sys.stderr) + plain(str(folder)), sys.stderr)
+    stream = sys.stdout if in_notebook() else sys.stderr
+    say(paint("folder: ", DIM, stream) + plain(str(folder)), stream)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which shows HTML. Imports nothing."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 def digits(value: float) -> str:

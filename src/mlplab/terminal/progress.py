@@ -1,4 +1,4 @@
-"""The progress of a run or sweep: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a run or sweep: a bar on a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,20 +8,31 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self, TextIO
 
 from mlplab.terminal import modes
-from mlplab.terminal.output import clock, digits, duration, encodable, is_terminal, plain, say
+from mlplab.terminal.notebook_bar import NotebookBar
+from mlplab.terminal.output import (
+    clock,
+    digits,
+    duration,
+    encodable,
+    in_notebook,
+    is_terminal,
+    plain,
+    say,
+)
 
 if TYPE_CHECKING:
     from mlplab.terminal.bar import Bar
 
 _BAR_AFTER = 0.5  # seconds: a shorter job shows no bar and never imports rich
 _BAR_EVERY = 0.1
+_NOTEBOOK_EVERY = 0.25  # each drawing is a message to the browser
 _LINE_AFTER = 2.0
 _LINE_EVERY = 5.0
 
 
 class Progress:
-    """The progress of a run on the error stream: a bar on a terminal, occasional lines elsewhere,
-    nothing for a short run.
+    """The progress of a run on the error stream: a bar on a terminal or in a notebook, occasional
+    lines elsewhere, nothing for a short run.
 
     `update` is cheap: between two drawings it only reads the clock.
     """
@@ -37,10 +48,18 @@ class Progress:
         self.total, self.description, self.unit = total, plain(description), unit
         self.quiet = quiet or modes.is_quiet()
         self._stream = sys.stderr if stream is None else stream
-        self._terminal = is_terminal(self._stream)
+        self._notebook = stream is None and in_notebook()
+        self._every = (
+            _NOTEBOOK_EVERY
+            if self._notebook
+            else _BAR_EVERY
+            if is_terminal(self._stream)
+            else _LINE_EVERY
+        )
+        self._has_bar = self._every != _LINE_EVERY
         self._start = time.monotonic()
-        self._next = self._start + (_BAR_AFTER if self._terminal else _LINE_AFTER)
-        self._bar: Bar | None = None
+        self._next = self._start + (_BAR_AFTER if self._has_bar else _LINE_AFTER)
+        self._bar: Bar | NotebookBar | None = None
 
     def update(
         self,
@@ -69,7 +88,7 @@ class Progress:
         left = seconds_left
         if left is None and reached:
             left = elapsed / reached * (self.total - reached)
-        if self._terminal:
+        if self._has_bar:
             self._draw(done, reached, elapsed, left, fields)
         else:
             times = [duration(elapsed)] + ([f"{duration(left)} left"] if left is not None else [])
@@ -79,12 +98,14 @@ class Progress:
                 ),
                 self._stream,
             )
-        self._next = now + (_BAR_EVERY if self._terminal else _LINE_EVERY)
+        self._next = now + self._every
 
     def _draw(
         self, done: int, reached: float, elapsed: float, left: float | None, fields: list[str]
     ) -> None:
-        if self._bar is None:
+        if self._bar is None and self._notebook:
+            self._bar = NotebookBar(self.description, self.total, self.unit)
+        elif self._bar is None:
             from mlplab.terminal.bar import Bar
 
             self._bar = Bar(

@@ -37,21 +37,34 @@ def print_result(summary: Mapping[str, Any], stream: TextIO | None = None) -> No
     """
     stream = sys.stdout if stream is None else stream
     table = _table(summary.get("metrics") or {}, stream)
-    for line in [*table, _verdict(summary, stream), *_reason(summary)]:
+    for line in [*table, _verdict(summary, stream), *remedy(summary)]:
         say(line, stream, strict=True)
     stream.flush()
 
 
-def _table(metrics: Mapping[str, float | None], stream: TextIO) -> list[str]:
-    """Aligned columns, as many side by side as fit the width of the terminal."""
+def digits_by_split(
+    metrics: Mapping[str, float | None],
+) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Return the splits in order, and the numbers as text: name of the metric -> split -> digits.
+
+    `metrics` has the keys "split/name".
+    """
     table: dict[str, dict[str, str]] = {}
     for key, value in metrics.items():
         split, _, name = plain(key).rpartition("/")
         table.setdefault(name, {})[split] = "-" if value is None else digits(value)
-    present_splits = dict.fromkeys(split for cells in table.values() for split in cells)
-    splits = sorted(
-        present_splits, key=lambda split: _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)
+    splits = dict.fromkeys(split for cells in table.values() for split in cells)
+    return (
+        sorted(
+            splits, key=lambda split: _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)
+        ),
+        table,
     )
+
+
+def _table(metrics: Mapping[str, float | None], stream: TextIO) -> list[str]:
+    """Aligned columns, as many side by side as fit the width of the terminal."""
+    splits, table = digits_by_split(metrics)
     widths = {name: max(map(len, (name, *cells.values()))) for name, cells in table.items()}
     first = max(map(len, splits), default=0)
     lines = []
@@ -81,8 +94,8 @@ def _column_groups(widths: Mapping[str, int], first: int, limit: int | None) -> 
     return groups
 
 
-def _reason(summary: Mapping[str, Any]) -> list[str]:
-    """Why a run diverged, and what helps."""
+def remedy(summary: Mapping[str, Any]) -> list[str]:
+    """Return why a run diverged, and what helps; nothing for other runs."""
     if summary.get("status") != "diverged":
         return []
     return [
@@ -93,10 +106,10 @@ def _reason(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
-    """For example: done in 1.3 s: 200 epochs, best epoch 187, 74 parameters, cpu."""
+def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """Return how a run ended, and facts: ("done in 1.3 s", "200 epochs, best epoch 187, cpu")."""
     status = plain(str(summary.get("status", "done")))
-    prefix, color = _VERDICTS.get(status, (f"{status} after", RED))
+    prefix, _ = _VERDICTS.get(status, (f"{status} after", RED))
     facts = [
         count(summary["epochs"], "epoch") if summary.get("epochs") is not None else None,
         f"best epoch {summary['best_epoch']}" if summary.get("best_epoch") is not None else None,
@@ -114,6 +127,11 @@ def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
         "native engine" if summary.get("engine") == "native" else None,
     ]
     details = ", ".join(fact for fact in facts if fact)
-    return paint(f"{prefix} {duration(summary.get('seconds') or 0.0)}", color, stream) + (
-        f": {details}" if details else ""
-    )
+    return f"{prefix} {duration(summary.get('seconds') or 0.0)}", details
+
+
+def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
+    """For example: done in 1.3 s: 200 epochs, best epoch 187, 74 parameters, cpu."""
+    ending, facts = verdict(summary)
+    _, color = _VERDICTS.get(plain(str(summary.get("status", "done"))), ("", RED))
+    return paint(ending, color, stream) + (f": {facts}" if facts else "")

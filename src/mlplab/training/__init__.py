@@ -1,5 +1,6 @@
 """Training of a population of K networks, from the first step to the last."""
 
+from mlplab.training.callback_checks import check_callbacks
 from mlplab.training.frames import FrameRecorder, FrameRecorders, Frames, select_frames
 from mlplab.training.history import Evaluation, History
 from mlplab.training.outcome import Outcome
@@ -33,6 +34,7 @@ __all__ = [
     "Session",
     "build",
     "build_population",
+    "check_callbacks",
     "prepare_members",
     "select_frames",
     "session_key",

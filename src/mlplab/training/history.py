@@ -6,6 +6,7 @@ Shapes: K members, M measured names, E evaluations.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -137,8 +138,9 @@ class Evaluation:
 class History:
     """One member's evaluations, in order.
 
-    It is a mapping from names to columns: `values` is [E, M], `history["val/loss"]` a column [E].
-    Its length is E, the number of evaluations.
+    It is a mapping from names to columns, each [E]: `history["val/loss"]`, `"val/f1" in history`,
+    `dict(history.items())`. Its length is E, the number of evaluations. An unknown name raises
+    KeyError with the nearest name. A notebook shows the curves.
     """
 
     names: tuple[str, ...]
@@ -157,7 +159,11 @@ class History:
         if name in ("epoch", "step"):
             return self.epoch if name == "epoch" else self.step
         if name not in self.names:
-            raise KeyError(f"{name!r} is not measured; measured are {', '.join(self)}")
+            near = difflib.get_close_matches(str(name), self, 1)
+            raise KeyError(
+                f"{name!r} is not measured;{f' did you mean {near[0]!r}?' if near else ''} measured"
+                f" are {', '.join(self)}"
+            )
         return self.values[:, self.names.index(name)]
 
     def keys(self) -> tuple[str, ...]:
@@ -175,7 +181,14 @@ class History:
         return [(name, self[name]) for name in self]
 
     def __repr__(self) -> str:
-        return f"History({len(self)} evaluations of {', '.join(self)})"
+        evaluations = "1 evaluation" if len(self) == 1 else f"{len(self)} evaluations"
+        return f"History({evaluations} of {', '.join(self)})"
+
+    def _repr_html_(self) -> str:
+        """Return the curves as HTML, which notebooks show."""
+        from mlplab.display.fragments import history_html
+
+        return history_html(dict(self.items()))
 
     def __len__(self) -> int:
         return len(self.epoch)

@@ -89,6 +89,17 @@ class Prepared:
         return len(self.feature_names)
 
 
+def _made(dataset: Dataset, seed: int) -> Any:
+    """The table of a dataset. Raises DataError if its `make` returns something else."""
+    table = dataset.make(numpy_generator(seed, "data"))
+    if not hasattr(table, "content_hash"):
+        raise DataError(
+            f"{type(dataset).__name__}.make returned a {type(table).__name__} instead of a table:"
+            " return class_table(x, y, class_names) or value_table(x, y) of mlplab.data."
+        )
+    return table
+
+
 def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepared:
     """Make the table of a dataset, split it and scale it.
 
@@ -101,7 +112,7 @@ def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepar
         DataError: if the data cannot be read, split or scaled.
     """
     seed = seed if dataset.seed is None else dataset.seed
-    table: Any = dataset.make(numpy_generator(seed, "data"))
+    table: Any = _made(dataset, seed)
     split_rng = numpy_generator(seed, "split")
     if isinstance(table, Table):
         return prepare_table(table, dataset, split_rng, target_scaling_default)
@@ -130,7 +141,7 @@ def prepare_folds(
     scaled by its train split. Raises DataError if the table cannot be folded.
     """
     seed = seed if dataset.seed is None else dataset.seed
-    table: Any = dataset.make(numpy_generator(seed, "data"))
+    table: Any = _made(dataset, seed)
     rng = numpy_generator(seed, "folds")
     data_hash = table.content_hash()
     if isinstance(table, Table):

@@ -84,6 +84,8 @@ def plain(values: Any, name: str = "X") -> Any:
 
     Columns are named by strings. Raises DataError for nested lists of unequal lengths.
     """
+    if hasattr(values, "collect") and hasattr(values, "lazy"):  # a lazy frame of polars
+        values = values.collect()
     if not hasattr(values, "iloc") and hasattr(values, "to_pandas"):
         require("A data frame that is not from pandas", "files", "pandas", "pyarrow")
         values = values.to_pandas()

@@ -16,12 +16,10 @@ LINE_STYLES = {
 }
 
 
-@picture()
-def curves(study: Study, frame: int) -> Figure | None:
+@picture(applies=lambda study: len(study.history) > 0)
+def curves(study: Study, frame: int) -> Figure:
     """Loss and metric of the train and validation splits over the epochs, with the best epoch."""
     history = study.history
-    if not len(history):
-        return None
     fig = figure(9.4, 4.1, bottom=0.7, top=0.5)
     panels = fig.subplots(1, 2)
     for axes, metric in zip(

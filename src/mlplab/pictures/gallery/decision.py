@@ -29,7 +29,7 @@ LINE_SIZE = 400
 
 
 @picture(moving=True)
-def decision(study: Study, frame: int) -> Figure | None:
+def decision(study: Study, frame: int) -> Figure:
     """P(class | x) over the plane, or the fitted curve or surface, with the points of the
     evaluation split.
     """

@@ -27,13 +27,11 @@ MAX_VALUES = 4_000_000
 Colors: TypeAlias = dict[int, tuple[float, float, float, float]]
 
 
-@picture()
-def health(study: Study, frame: int) -> Figure | None:
+@picture(applies=lambda study: len(study.history) > 0)
+def health(study: Study, frame: int) -> Figure:
     """Flat and dead units, gradient norms, update ratios and weight distributions of each layer
     over the training.
     """
-    if not len(study.history):
-        return None
     fig = figure(11.5, 7.6, right=1.3, bottom=1.1)
     panels = fig.subplots(2, 2)
     num_layers = len(study.network.layers)

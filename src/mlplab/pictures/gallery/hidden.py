@@ -20,13 +20,11 @@ MAX_LAYERS = 4
 MAX_LINES = 8
 
 
-@picture(moving=True)
-def hidden(study: Study, frame: int) -> Figure | None:
+@picture(moving=True, applies=lambda study: study.has_hidden)
+def hidden(study: Study, frame: int) -> Figure:
     """The space after each hidden layer, the zero lines of the next layer in two dimensions, and
     the score of a linear model.
     """
-    if not study.has_hidden:
-        return None
     num_hidden = len(study.network.layers) - 1
     shown = list(range(1, num_hidden + 1))
     if num_hidden > MAX_LAYERS:

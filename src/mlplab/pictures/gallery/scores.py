@@ -18,11 +18,9 @@ def _remark(study: Study, points: Points) -> str:
     return f"{study.eval_split} split, {example_count(points)} examples"
 
 
-@picture()
-def confusion(study: Study, frame: int) -> Figure | None:
+@picture(applies=lambda study: study.classifies)
+def confusion(study: Study, frame: int) -> Figure:
     """Confusion matrix: rows are the true classes, columns the predicted ones."""
-    if not study.classifies:
-        return None
     points, probabilities = study.evaluate(frame)
     predicted = probabilities.argmax(1)
     count = min(len(study.classes), MAX_CLASSES)
@@ -68,13 +66,11 @@ def confusion(study: Study, frame: int) -> Figure | None:
     )
 
 
-@picture()
-def roc(study: Study, frame: int) -> Figure | None:
+@picture(applies=lambda study: study.classifies)
+def roc(study: Study, frame: int) -> Figure:
     """Receiver operating characteristic and precision against recall, each class against the
     others.
     """
-    if not study.classifies:
-        return None
     points, probabilities = study.evaluate(frame)
     fig = figure(10.4, 4.7, top=0.5)
     left, right = fig.subplots(1, 2)
@@ -121,11 +117,9 @@ def roc(study: Study, frame: int) -> Figure | None:
     )
 
 
-@picture()
-def residuals(study: Study, frame: int) -> Figure | None:
+@picture(applies=lambda study: not study.classifies)
+def residuals(study: Study, frame: int) -> Figure:
     """Predicted against true values, and the residuals."""
-    if study.classifies:
-        return None
     points, predicted = study.evaluate(frame)
     names = study.prepared.target_names[:4]
     fig = figure(11.4, 3.3 * len(names) + 1.4, top=0.5)

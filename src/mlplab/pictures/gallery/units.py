@@ -18,7 +18,7 @@ LAYER_DISTANCE = 2.2  # between two layers, in units
 
 
 @picture(moving=True)
-def units(study: Study, frame: int) -> Figure | None:
+def units(study: Study, frame: int) -> Figure:
     """The network as a diagram: units show their output over the plane, lines the weights (width:
     magnitude, color: sign).
     """

@@ -1,9 +1,12 @@
 """Draws the pictures of a study into a folder."""
 
+from __future__ import annotations
+
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from mlplab.io.files import write_bytes_atomic
 from mlplab.io.links import make_folder
@@ -18,11 +21,14 @@ def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | No
 
     The default frame is the best one.
     """
-    with style(), warnings.catch_warnings():
-        # a name in a script that no font of the machine has is shown as boxes
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = picture.draw(study, study.best_frame if frame is None else frame)
-        return None if figure is None else png(figure)
+    figure = draw_figure(study, picture, study.best_frame if frame is None else frame)
+    return None if figure is None else png(figure)
+
+
+def draw_figure(study: Study, picture: Picture, frame: int) -> Figure | None:
+    """Return one picture as a figure, or None if it does not apply to the run."""
+    with style():
+        return picture.draw(study, frame)
 
 
 def write_picture(study: Study, picture: Picture, folder: Path) -> bytes | None:

@@ -7,18 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplab import metrics as measures
-from mlplab.extras import require
 from mlplab.runs.listing import as_override
 from mlplab.sweeps.execution.job_store import Columns
 from mlplab.sweeps.report.modes import Split, two_groups
 from mlplab.sweeps.report.statistics import Statistics
 from mlplab.terminal.output import plain
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 SEEDS = ("seed", "dataset.seed", "validation.fold")
 """Keys that only repeat an experiment."""
@@ -302,11 +298,3 @@ def rows(results: Results) -> list[list[object]]:
         ]
         for job in results.jobs
     ]
-
-
-def to_frame(results: Results) -> DataFrame:
-    """Return the table of results.csv, one row per job. Raises MissingExtraError without pandas."""
-    require("A sweep as a DataFrame", "sweep", "pandas")
-    import pandas as pd
-
-    return pd.DataFrame(rows(results), columns=columns(results))

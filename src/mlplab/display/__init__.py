@@ -1,0 +1,1 @@
+"""What notebooks show of runs, histories and sweeps: small fragments of HTML."""
