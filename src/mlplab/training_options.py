@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlplab.schema import Component, Number, flag, integer, number, text
+from mlplab.schema import Component, Number, choice, flag, integer, number, text
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,29 @@ class Training(Component):
         "adds l2 / 2 * sum w^2 over all weights, excluding biases, to the objective",
         at_least=0,
     )
+    average: str = choice(
+        "none",
+        ("none", "ema", "swa"),
+        "which weights are evaluated and saved: those of the last step, their exponential moving"
+        " average after every step (ema), or their mean after every epoch (swa)",
+    )
+    average_decay: Number = number(
+        0.99, "ema: weight of the previous average at each step", at_least=0, below=1
+    )
+    average_start: Number | None = number(
+        None,
+        "share of the training after which the average begins; null is 0 for ema, 0.75 for swa",
+        at_least=0,
+        below=1,
+        optional=True,
+    )
+
+    @property
+    def average_begin(self) -> float:
+        """The share of the training after which an average of the weights begins."""
+        if self.average_start is not None:
+            return float(self.average_start)
+        return 0.75 if self.average == "swa" else 0.0
 
     def portion(self, num_examples: int) -> int:
         """Return the number of examples that one update uses, out of `num_examples`."""
@@ -97,3 +120,8 @@ class Minibatch(Training):
 
 
 STYLES: dict[str, type[Training]] = {"batch": Batch, "sgd": Sgd, "minibatch": Minibatch}
+
+MEMBER_OPTIONS = ("epochs", "steps", "patience", "average", "average_decay", "average_start")
+"""Options in which members of a population may differ although they are no numbers that vary, or
+that are kept for each member from the start.
+"""

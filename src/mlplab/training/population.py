@@ -23,13 +23,12 @@ from mlplab.optimizers import Optimizer, State
 from mlplab.schedules import Schedule
 from mlplab.settings import Settings
 from mlplab.stacking import select, stack, stack_numbers
+from mlplab.training.averaging import NEVER, Averaging
 from mlplab.training.batches import Batches, DeviceDataset, device_dataset
 from mlplab.training.evaluation import Scoring, outputs, score
 from mlplab.training.objective import Objective
 from mlplab.training.stopping import EarlyStopping
-from mlplab.training_options import Training
-
-NEVER = 2**62
+from mlplab.training_options import MEMBER_OPTIONS, Training
 
 
 @dataclass
@@ -50,6 +49,7 @@ class Population:
     batches: Batches
     dropout: Dropout | None
     early_stopping: EarlyStopping
+    averaging: Averaging | None
     total_units: float | Tensor  # length of the run in the schedule's unit
     # int64 [K]: the epoch of the population's clock at which each member started; None: all at 0
     start_K: Tensor | None = None
@@ -79,12 +79,23 @@ class Population:
             return clock
         return clock - units_per_epoch * self.start_K.unsqueeze(1)
 
+    @property
+    def evaluated_KP(self) -> Tensor:
+        """The weights that are evaluated and saved: theta, or its average."""
+        if self.averaging is None:
+            return self.theta_KP
+        return self.averaging.evaluated(self.theta_KP)
+
     def evaluate(self) -> dict[str, Tensor]:
         """Return "<split>/<metric>" -> float64 [K] of the current weights, for train and val.
 
         `final_metrics` measures the best ones.
         """
-        views = self.objective.bound(self.theta_KP)
+        if self.averaging is None:
+            views = self.objective.bound(self.theta_KP)
+        else:
+            layout = self.network.layout
+            views = layout.layers(layout.split(self.evaluated_KP))
         measured: dict[str, Tensor] = {}
         for split in ("train", "val"):
             if (data := self.data.get(split)) is not None:
@@ -117,6 +128,7 @@ class Population:
             batches=self.batches.select(data["train"], rows),
             dropout=dropout,
             early_stopping=self.early_stopping.select(rows),
+            averaging=self.averaging.select(rows) if self.averaging is not None else None,
             total_units=(
                 self.total_units[rows] if isinstance(self.total_units, Tensor) else self.total_units
             ),
@@ -180,6 +192,9 @@ def build(
         batches=batches,
         dropout=_dropout(network, seeds, device),
         early_stopping=early_stopping,
+        averaging=Averaging.of(
+            [s.training for s in settings], last_steps, batches.per_epoch, theta_KP
+        ),
         total_units=stack_numbers(units, device),
     )
 
@@ -191,13 +206,13 @@ def _dropout(network: MLP, seeds: list[int], device: torch.device) -> Dropout | 
 
 
 def _stack_training(settings: Sequence[Settings], device: torch.device) -> Training:
-    """Stack the training options; lengths and patience vary by member and are in EarlyStopping."""
+    """Stack the training options without those in which members differ elsewhere: EarlyStopping
+    has lengths and patience, Averaging the averages.
+    """
     if len(settings) == 1:
         return settings[0].training
-    return stack(
-        [dataclasses.replace(s.training, epochs=1, steps=None, patience=None) for s in settings],
-        device,
-    )
+    defaults = {key: getattr(Training, key) for key in MEMBER_OPTIONS}
+    return stack([dataclasses.replace(s.training, **defaults) for s in settings], device)
 
 
 def _last_step(training: Training, per_epoch: int) -> int:

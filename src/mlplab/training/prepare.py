@@ -23,6 +23,7 @@ from mlplab.settings import Settings
 from mlplab.training.device import choose_device
 from mlplab.training.engine import choose_engine, eager_reason
 from mlplab.training.population import Population, build
+from mlplab.training_options import MEMBER_OPTIONS
 from mlplab.validation import KFold
 
 
@@ -180,10 +181,6 @@ def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
     return f"needs nonnegative targets, but the lowest is {lowest:.6g}" if lowest < 0 else None
 
 
-LENGTHS = ("epochs", "steps", "patience")
-"""Training options in which members may differ although they are no numbers that vary."""
-
-
 def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashable], ...]:
     """Everything that settings must agree on to share a population, as (name, value) pairs.
 
@@ -197,7 +194,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
         ("bias", tuple(layer.bias for layer in layers)),
         ("normalization", tuple(layer.normalization for layer in layers)),
         *((name, _kind(getattr(settings, name))) for name in ("loss", "optimizer", "schedule")),
-        ("training", _kind(settings.training, LENGTHS)),
+        ("training", _kind(settings.training, MEMBER_OPTIONS)),
         ("device", settings.device),
         ("engine", settings.engine),
         ("dtype", settings.dtype),
