@@ -34,6 +34,7 @@ from mlplab.training import (
     Session,
     prepare_members,
 )
+from mlplab.training.time_limit import TimeLimit, reopen
 
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.live_plotter import LivePlotter
@@ -143,6 +144,9 @@ def _train_and_record(
     checkpointer = process.checkpointer(folder, member, session, recorder, log, quiet)
     if saved is not None:
         checkpointer.restore(group, saved)
+        reopen(group)
+    time_limit = TimeLimit()
+    time_limit.include(group, checkpointer.elapsed_before.wall)
     data_hash, history = member.prepared.data_hash, group.history_buffer
     resumed_from = group.stepper.step if resumed else None
     with (
@@ -151,6 +155,8 @@ def _train_and_record(
     ):
         plotter = _live_plotter(record, member, recorder, log, quiet)
         session.callbacks += [record, *([plotter] if plotter else []), checkpointer, *callbacks]
+        if settings.training.time_limit is not None:
+            session.callbacks.append(time_limit)
         outcome, stopped_by = process.train(session, settings.name, quiet)
         if outcome.status == "done" and settings.tracking.level != "off":
             checkpointer.save(session, group)

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 
-from mlplab.schema import Component, Number, choice, flag, integer, number, text
+from mlplab.errors import FieldError
+from mlplab.schema import Component, Number, anything, choice, flag, integer, number, text
+
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS))
+
+
+def seconds_of(key: str, value: object) -> float:
+    """Return the seconds of a duration: a number, or a text such as 10m. Raises FieldError."""
+    if isinstance(value, str) and value and (match := _DURATION.fullmatch(value.replace(" ", ""))):
+        amounts = zip(match.groups(), _UNITS.values(), strict=True)
+        value = sum(float(amount) * seconds for amount, seconds in amounts if amount)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise FieldError(
+            key, value, "is not a time: write seconds, or a text such as 90s, 10m, 2h or 1h30m"
+        )
+    if not (value > 0 and math.isfinite(value)):
+        raise FieldError(key, value, "is out of range: a time > 0")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -75,6 +95,20 @@ class Training(Component):
         below=1,
         optional=True,
     )
+    time_limit: float | str | None = anything(
+        None,
+        "time of training after which a run ends at its next evaluation: seconds, or a text such as"
+        " 90s, 10m, 2h or 1h30m; null: no limit",
+    )
+
+    def check(self) -> None:
+        if self.time_limit is not None:
+            seconds_of("time_limit", self.time_limit)
+
+    @property
+    def seconds_limit(self) -> float | None:
+        """The seconds of training after which a run ends; None: there is no limit."""
+        return None if self.time_limit is None else seconds_of("time_limit", self.time_limit)
 
     @property
     def average_begin(self) -> float:
@@ -121,7 +155,10 @@ class Minibatch(Training):
 
 STYLES: dict[str, type[Training]] = {"batch": Batch, "sgd": Sgd, "minibatch": Minibatch}
 
-MEMBER_OPTIONS = ("epochs", "steps", "patience", "average", "average_decay", "average_start")
+MEMBER_OPTIONS = (
+    *("epochs", "steps", "patience", "time_limit"),
+    *("average", "average_decay", "average_start"),
+)
 """Options in which members of a population may differ although they are no numbers that vary, or
 that are kept for each member from the start.
 """

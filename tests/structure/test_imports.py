@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "tracking": {"errors", "io"},
     "stacking": {"schema"},
     "validation": {"errors", "schema"},
-    "training_options": {"schema"},
+    "training_options": {"errors", "schema"},
     "data": BASE,
     "data.tabular": BASE | {"data"},
     "data.preparation": BASE | {"data", "data.tabular"},

@@ -39,6 +39,7 @@ from mlplab.training import Callback, Group, Row, Session
 from mlplab.training.history import HistoryBuffer
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import PreparedMember
+from mlplab.training.time_limit import TIME_LIMIT
 
 _FOLDERS = ("checkpoints", "pictures", "projector", "artifacts")
 """Folders of a run that files are written into."""
@@ -315,6 +316,7 @@ def summarize(
     return {
         "status": outcome.status,
         "reason": outcome.reason,
+        **({"time_limited": True} if outcome.reason.startswith(TIME_LIMIT) else {}),
         "name": settings.name,
         "seed": settings.seed,
         "device": device,

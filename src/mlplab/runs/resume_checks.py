@@ -24,7 +24,7 @@ from mlplab.training import PreparedMember
 RESULT_NEUTRAL_KEYS = ("name", "tracking", "device", "deterministic")
 """Top-level keys that do not affect the numbers of a run."""
 RESUMABLE_KEYS = (
-    *("training.epochs", "training.steps", "training.patience", "engine"),
+    *("training.epochs", "training.steps", "training.patience", "training.time_limit", "engine"),
     *RESULT_NEUTRAL_KEYS,
 )
 """Keys that may change when a run is resumed."""

@@ -21,6 +21,7 @@ from mlplab.losses import Loss
 from mlplab.network.mlp import MLP, Buffers, Dropout, initial_theta, stack_layers
 from mlplab.optimizers import Optimizer, State
 from mlplab.schedules import Schedule
+from mlplab.schema import Number
 from mlplab.settings import Settings
 from mlplab.stacking import select, stack, stack_numbers
 from mlplab.training.averaging import NEVER, Averaging
@@ -173,10 +174,6 @@ def build(
         torch.tensor([s.training.patience or NEVER for s in settings], device=device),
         training.min_delta,
     )
-    units = [
-        float(step if s.schedule.unit == "step" else math.ceil(step / batches.per_epoch))
-        for step, s in zip(last_steps, settings, strict=True)
-    ]
     return Population(
         members=torch.arange(len(settings)),
         network=network,
@@ -195,8 +192,19 @@ def build(
         averaging=Averaging.of(
             [s.training for s in settings], last_steps, batches.per_epoch, theta_KP
         ),
-        total_units=stack_numbers(units, device),
+        total_units=_total_units(settings, last_steps, batches.per_epoch, device),
     )
+
+
+def _total_units(
+    settings: Sequence[Settings], last_steps: Sequence[int], per_epoch: int, device: torch.device
+) -> Number:
+    """The lengths of the members in the units of their schedules."""
+    units = [
+        float(step if s.schedule.unit == "step" else math.ceil(step / per_epoch))
+        for step, s in zip(last_steps, settings, strict=True)
+    ]
+    return stack_numbers(units, device)
 
 
 def _dropout(network: MLP, seeds: list[int], device: torch.device) -> Dropout | None:
