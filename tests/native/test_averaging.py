@@ -160,7 +160,7 @@ def test_the_average_is_what_is_evaluated():
     assert measured["val/loss"][0] == outcome.history["val/loss"][-1]
 
 
-def test_members_that_join_later_have_averages_of_their_own():
+def test_a_member_that_joins_later_has_its_average():
     first, second = make_settings(epochs=6), make_settings(epochs=6, seed=1, average="ema")
     members = prepare_members([first, second])
     together = Session.of(members[:1])

@@ -47,7 +47,7 @@ def test_a_run_ends_at_an_evaluation_and_continues(engine, hours, tmp_path, monk
         assert (limited.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
-def test_the_members_of_a_sweep_have_limits_of_their_own(hours, tmp_path, monkeypatch):
+def test_members_of_a_sweep_may_have_different_limits(hours, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = mlplab.sweep([*RUN, "training.time_limit=null,6h,100d"])
     assert list(table["epochs"] < 30) == [False, True, False]
