@@ -81,6 +81,9 @@ class Settings:
     deterministic: bool = False
     engine: str = "auto"  # auto, eager, native
     validation: Validation = Holdout()
+    debug: str | None = None  # overfit, fast
+    init_from: str | None = None
+    """The folder of the run whose weights the training starts from, or SWEEP:NUMBER."""
     command: tuple[str, ...] = ()
     """The command line that trains this run again, if it is not that of this process, such as for a
     job of a sweep that a worker trains or `mlplab resume` finishes.

@@ -31,17 +31,20 @@ CASES = {
 @pytest.mark.campaign("lecture")
 @pytest.mark.parametrize("case", CASES)
 def test_the_suggestion_is_near_the_best_rate_of_a_grid(case):
-    """Within a factor of three of the rate with the lowest validation loss of whole trainings, as a
-    run reports it (of its best weights), in the median of seeds that the test did not see.
+    """Within a factor of three of a rate with the lowest validation loss of whole trainings, as a
+    run reports it (of its best weights), in the median of seeds that the range test did not see.
+    Rates whose losses differ by less than 2% count as equally good: which of them is the lowest
+    depends on the seeds.
     """
     settings = settings_from_overrides([*CASES[case], "device=cpu"])
     rates = spaced(LOWEST, HIGHEST, 25)
     result = try_rates(settings, rates)
     others = settings_from_overrides([*CASES[case], "device=cpu", "seed=100", "dataset.seed=0"])
     grid = try_rates(others, rates, steps=result.whole_steps, seeds=9)
-    best = rates[int(np.argmin(grid.losses_R))]
-    print(f"{case}: suggested {result.suggestion:.3g}, best of the grid {best:.3g}")
-    assert best / 3 <= result.suggestion <= 3 * best
+    lowest = grid.losses_R.min()
+    best = [rate for rate, loss in zip(rates, grid.losses_R, strict=True) if loss <= 1.02 * lowest]
+    print(f"{case}: suggested {result.suggestion:.3g}, best of the grid {best}")
+    assert any(rate / 3 <= result.suggestion <= 3 * rate for rate in best)
 
 
 def test_a_json_result_says_what_to_type(capfd, tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ def train_one(composed: Composed) -> int:
             break
     cache = DataCache()
     run = experiment.run(settings, folder, cache=cache, on_result=partial(conclude, cache=cache))
-    return exit_code(run.summary)
+    return exit_code(run.summary) or int(run.summary.get("learned") is False)
 
 
 def conclude(run: Run, cache: DataCache) -> None:
@@ -48,7 +48,20 @@ def conclude(run: Run, cache: DataCache) -> None:
     from mlplab.terminal.results import print_result
 
     print_result(run.summary)
-    print_test_metrics(run, cache)
+    if run.settings.debug is None:
+        print_test_metrics(run, cache)
+    elif run.settings.debug == "overfit" and run.status in ("done", "diverged"):
+        _print_verdict(run, cache)
     if run.status == "interrupted":
         print(f"continue with: {command_to_resume(run.folder)}")
     print(run.folder, flush=True)
+
+
+def _print_verdict(run: Run, cache: DataCache) -> None:
+    """Print whether the network of a run with debug=overfit has learned its rows."""
+    from mlplab.runs.debugging import verdict
+    from mlplab.training import prepare_members
+
+    rows = prepare_members([run.settings], cache)[0].prepared.train
+    lr = float(run.settings.optimizer.lr)
+    print(*verdict(run.summary, run.history, rows, lr), sep="\n")

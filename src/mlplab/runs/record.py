@@ -28,6 +28,7 @@ from mlplab.io.files import (
 from mlplab.io.links import make_folder
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.compute_time import ComputeTime, Stopwatch
+from mlplab.runs.debugging import overfit_result
 from mlplab.runs.flat_config import all_overrides
 from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
@@ -327,6 +328,8 @@ def summarize(
         "num_parameters": num_parameters,
         **spent.rounded(device),
         "population": population,
+        **({} if settings.debug is None else {"debug": settings.debug}),
+        **(overfit_result(outcome.history) if settings.debug == "overfit" else {}),
         "metrics": outcome.metrics,
     }
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from mlplab import metrics
+from mlplab.data.preparation.debugging import few_examples
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import Loss, resolve_auto_loss
@@ -117,7 +118,15 @@ def prepare_members(
     IncompatibleSettingsError.
     """
     cache = DataCache() if cache is None else cache
-    return [_resolve_member(s, cache.prepared(s), cache.choices) for s in settings]
+    return [_resolve_member(s, _prepared(s, cache), cache.choices) for s in settings]
+
+
+def _prepared(settings: Settings, cache: DataCache) -> Prepared:
+    prepared = cache.prepared(settings)
+    if settings.debug is None:
+        return prepared
+    batch_size = settings.training.portion(len(prepared.train))
+    return few_examples(settings.debug, prepared, batch_size)
 
 
 def _resolve_member(
