@@ -49,7 +49,12 @@ def run(
 
     composed = Composer(override_list(overrides)).compose_run()
     run_folder = _run_folder(folder, composed)
-    return experiment.run(build(composed), run_folder, quiet=quiet, callbacks=callbacks)
+    settings = build(composed)
+    if settings.init_from is not None:
+        from mlplab.sweeps.open_job import with_opened_source
+
+        settings = with_opened_source(settings)
+    return experiment.run(settings, run_folder, quiet=quiet, callbacks=callbacks)
 
 
 def _run_folder(folder: str | Path | None, composed: Composed) -> Path | None:

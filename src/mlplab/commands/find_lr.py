@@ -56,7 +56,6 @@ def find_lr(arguments: Sequence[str]) -> int:
 
     plugins.load(args.plugin)
     settings = _settings(args)
-    from mlplab.runs import lr_range
 
     rates = _rates(args)
     for key in ("steps", "seeds"):

@@ -34,6 +34,10 @@ def train_one(composed: Composed) -> int:
         if layer.activation is not None and (warning := layer.activation.warning()):
             note(warning)
             break
+    if settings.init_from is not None:
+        from mlplab.sweeps.open_job import with_opened_source
+
+        settings = with_opened_source(settings)
     cache = DataCache()
     run = experiment.run(settings, folder, cache=cache, on_result=partial(conclude, cache=cache))
     return exit_code(run.summary) or int(run.summary.get("learned") is False)

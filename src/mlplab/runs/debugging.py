@@ -42,7 +42,10 @@ def verdict(summary: Mapping[str, Any], history: History, rows: Examples, lr: fl
     )
     if summary.get("learned"):
         step = int(summary["learned_at_step"])
-        return [f"debug=overfit: yes, the network learns {len(rows)} rows, by step {step:,}.", numbers]
+        return [
+            f"debug=overfit: yes, the network learns {len(rows)} rows, by step {step:,}.",
+            numbers,
+        ]
     steps = count(int(summary["steps"]), "step")
     first = f"debug=overfit: no, the network does not learn {len(rows)} rows in {steps}."
     return [first, numbers, *(f"- {advice}" for advice in _advice(summary, rows, lr))]

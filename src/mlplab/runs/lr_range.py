@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.settings import Settings
 from mlplab.training import Callback, DataCache, Group, Outcome, Row, Session, prepare_members
 
@@ -164,6 +165,7 @@ def try_rates(
     engine. The data and its splits are those of the first seed. `follow` returns callbacks for this number of steps. Nothing is written. Raises DataError or IncompatibleSettingsError.
     """
     begun, cache = time.monotonic(), DataCache()
+    settings = with_initial_weights(settings)
     if settings.dataset.seed is None:
         dataset = dataclasses.replace(settings.dataset, seed=settings.seed)
         settings = dataclasses.replace(settings, dataset=dataset)

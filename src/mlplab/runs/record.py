@@ -31,6 +31,7 @@ from mlplab.runs.compute_time import ComputeTime, Stopwatch
 from mlplab.runs.debugging import overfit_result
 from mlplab.runs.flat_config import all_overrides
 from mlplab.runs.hparams import HParams, final_scalars
+from mlplab.runs.initial_weights import save_copy
 from mlplab.runs.provenance import provenance
 from mlplab.runs.run_index import json_or_empty
 from mlplab.settings import Settings
@@ -270,7 +271,8 @@ def write_config_and_provenance(
         origin = {**origin, "command": list(command), "data_hash": data_hash}
     # a job whose data could not be prepared has none
     engine = {"engine": settings.engine} if settings.engine != "auto" else {}
-    write_json(folder / "provenance.json", {**origin, **engine})
+    initial = save_copy(settings, folder)
+    write_json(folder / "provenance.json", {**origin, **engine, **initial})
     write_text_atomic(folder / "config.yaml", config_text or yaml_text(settings.config))
 
 

@@ -25,6 +25,7 @@ from mlplab.errors import (
 from mlplab.extras import require
 from mlplab.io.files import yaml_line
 from mlplab.runs import RunFolder, create
+from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
@@ -89,6 +90,8 @@ def write_sweep_plan(
     is not installed.
     """
     engines.need(options.engine)  # before a folder is created
+    for one in {one.init_from: one for one in settings}.values():
+        with_initial_weights(one)  # which refuses what is no run
     if not (folder / NAME).is_file():
         plan = planning.make_plan(settings, options, overrides, plugins, None, config_dirs)
         create_or_join(folder)

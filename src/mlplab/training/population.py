@@ -18,6 +18,7 @@ from torch import Tensor
 from mlplab import randomness
 from mlplab.data.preparation.examples import Prepared
 from mlplab.losses import Loss
+from mlplab.network.initial_weights import fill_rows
 from mlplab.network.mlp import MLP, Buffers, Dropout, initial_theta, stack_layers
 from mlplab.optimizers import Optimizer, State
 from mlplab.schedules import Schedule
@@ -154,6 +155,14 @@ def build(
     seeds = [s.seed for s in settings]
     theta_KP = initial_theta(network.layout, [s.layers for s in settings], seeds).to(device, dtype)
     buffers = network.buffers(len(settings), dtype, device)
+    fill_rows(
+        [s.initial for s in settings],
+        network,
+        [p.feature_names for p in prepared],
+        [p.class_names if p.task.classifies else p.target_names for p in prepared],
+        theta_KP,
+        buffers,
+    )
     optimizer = stack([s.optimizer for s in settings], device)
     schedule = stack([s.schedule for s in settings], device)
     training = _stack_training(settings, device)

@@ -24,7 +24,11 @@ class Hasher:
     def hash(self, config: Mapping[str, object]) -> str:
         """Return 16 hexadecimal digits: of the SHA-256 of the JSON text with sorted keys."""
         items = sorted(result_config(config).items())
-        text = "{" + ",".join([f"{_TO_JSON(key)}:{self._text(key, node)}" for key, node in items]) + "}"
+        text = (
+            "{"
+            + ",".join([f"{_TO_JSON(key)}:{self._text(key, node)}" for key, node in items])
+            + "}"
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _text(self, key: str, node: object) -> str:
