@@ -50,7 +50,7 @@ def test_what_cannot(capfd):
 
 def test_rows_that_contradict_each_other_are_named(capfd):
     lines = ["x,label"] + [f"{i % 2},{'ab'[i // 6]}" for i in range(12)]
-    Path("table.csv").write_text("\n".join([*lines] * 1) + "\n")
+    Path("table.csv").write_text("\n".join(lines) + "\n")
     table = ["dataset=file", "dataset.path=table.csv", "dataset.target=label", "dataset.val=0"]
     main(["train", *table, "dataset.test=0", "debug=overfit", *QUICK])
     assert "equal another row but for the target" in capfd.readouterr().out

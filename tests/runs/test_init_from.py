@@ -70,7 +70,7 @@ def test_a_deeper_network_starts_with_the_layers_that_fit(source, capfd):
     assert torch.equal(ours["0.bias"], theirs["0.bias"])
 
 
-def test_other_classes_get_an_output_layer_of_their_own():
+def test_for_other_classes_the_output_layer_is_drawn():
     mlplab.run(["dataset=moons", "model.hidden=[5]", *QUICK], folder="source")
     changes = ["dataset=three_classes", "model.hidden=[5]", *STILL, "init_from=source"]
     run = mlplab.run([*changes, *QUICK])
@@ -123,7 +123,7 @@ def test_new_rows_of_a_table_need_the_same_categories():
     ("changes", "text"),
     [
         (["init_from=nowhere"], "not the folder of a run"),
-        (["init_from=source:3"], "not the folder of a run"),
+        (["init_from=source:3"], "not a sweep"),
         (["init_from=source", "model.hidden=[9]"], "no layer of the structure"),
         (["init_from=source", "dataset=iris"], "other inputs"),
     ],

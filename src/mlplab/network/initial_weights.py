@@ -69,8 +69,8 @@ class InitialWeights:
             widths = [entry.shape[1] for entry in self.entries if entry.name == "weight"]
             raise IncompatibleSettingsError(
                 f"init_from={self.source} has no layer of the structure of this network: its hidden"
-                f" layers are model.hidden={widths[:-1]}, of which at least the first must agree, in"
-                " its width, bias and normalization."
+                f" layers are model.hidden={widths[:-1]}, and at least the first must agree in its"
+                " width, bias and normalization."
             )
         return layers
 

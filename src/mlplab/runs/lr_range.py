@@ -162,7 +162,8 @@ def try_rates(
     """Train the settings for a number of steps with each rate and each of several seeds.
 
     None takes the defaults: SHARE of the training, and NUM_SEEDS seeds, or one with the eager
-    engine. The data and its splits are those of the first seed. `follow` returns callbacks for this number of steps. Nothing is written. Raises DataError or IncompatibleSettingsError.
+    engine. The data and its splits are those of the first seed. `follow` returns callbacks for this
+    number of steps. Nothing is written. Raises DataError or IncompatibleSettingsError.
     """
     begun, cache = time.monotonic(), DataCache()
     settings = with_initial_weights(settings)

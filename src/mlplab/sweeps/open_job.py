@@ -123,8 +123,8 @@ def load_job(sweep: Path, number: int) -> Run:
 
 
 def with_opened_source(settings: Settings) -> Settings:
-    """Return settings whose `init_from`, if it is a job of a sweep, is the folder of that job, which
-    is made if the job is stored in a pack.
+    """Return settings whose `init_from` is a folder: that of the job, if it names one of a sweep,
+    which is made if the job is stored in a pack.
     """
     reference = None if settings.init_from is None else split_job(settings.init_from)
     if reference is None:

@@ -153,16 +153,7 @@ def build(
         stack_layers([s.layers for s in settings], loss.num_outputs(prepared[0].task), device),
     )
     seeds = [s.seed for s in settings]
-    theta_KP = initial_theta(network.layout, [s.layers for s in settings], seeds).to(device, dtype)
-    buffers = network.buffers(len(settings), dtype, device)
-    fill_rows(
-        [s.initial for s in settings],
-        network,
-        [p.feature_names for p in prepared],
-        [p.class_names if p.task.classifies else p.target_names for p in prepared],
-        theta_KP,
-        buffers,
-    )
+    theta_KP, buffers = _initial_weights(network, settings, prepared, dtype, device)
     optimizer = stack([s.optimizer for s in settings], device)
     schedule = stack([s.schedule for s in settings], device)
     training = _stack_training(settings, device)
@@ -203,6 +194,24 @@ def build(
         ),
         total_units=_total_units(settings, last_steps, batches.per_epoch, device),
     )
+
+
+def _initial_weights(
+    network: MLP,
+    settings: Sequence[Settings],
+    prepared: Sequence[Prepared],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, Buffers]:
+    """The weights and running statistics that the members start from."""
+    seeds, layers = [s.seed for s in settings], [s.layers for s in settings]
+    theta_KP = initial_theta(network.layout, layers, seeds).to(device, dtype)
+    buffers = network.buffers(len(settings), dtype, device)
+    features = [p.feature_names for p in prepared]
+    targets = [p.class_names if p.task.classifies else p.target_names for p in prepared]
+    weights = [s.initial for s in settings]
+    fill_rows(weights, network, features, targets, theta_KP, buffers)
+    return theta_KP, buffers
 
 
 def _total_units(

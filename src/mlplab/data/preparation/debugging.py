@@ -21,12 +21,13 @@ def few_examples(mode: str, prepared: Prepared, batch_size: int) -> Prepared:
         train = prepared.train.real()
         rows = _varied(train.y, OVERFIT_ROWS) if prepared.task.classifies else slice(OVERFIT_ROWS)
         return dataclasses.replace(prepared, train=_chosen(train, rows), val=None, test=None)
-    splits = {name: getattr(prepared, name) for name in ("train", "val", "test")}
-    few = {
-        name: examples and _chosen(examples.real(), slice(batch_size))
-        for name, examples in splits.items()
-    }
-    return dataclasses.replace(prepared, **few)
+    batch = slice(batch_size)
+    return dataclasses.replace(
+        prepared,
+        train=_chosen(prepared.train.real(), batch),
+        val=prepared.val and _chosen(prepared.val.real(), batch),
+        test=prepared.test and _chosen(prepared.test.real(), batch),
+    )
 
 
 def _varied(labels: np.ndarray, count: int) -> np.ndarray:
