@@ -150,6 +150,25 @@ def test_an_interrupted_training_continues_with_the_same_bits(engine):
         assert_same_bits(outcome, other)
 
 
+@pytest.mark.parametrize("engine", ["native", "eager"])
+def test_a_shorter_training_begins_its_average_later_than_planned(engine):
+    """Resumed with fewer epochs, a training may be beyond the start of its average already."""
+    long, short = (
+        make_settings(epochs=epochs, average="ema", average_start=0.5) for epochs in (16, 6)
+    )
+    stopped = session([long], engine, StopAfter(2 if engine == "native" else 20))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    (group,) = stopped.groups
+    stopped.read(group)
+    resumed = session([short], engine)
+    restore(resumed.groups[0], copy.deepcopy(capture(group)), list(group.history_buffer.rows))
+    before = group.stepper.step
+    assert 12 < before < 24
+    resumed.run()
+    assert resumed.groups[0].population.averaging.count_K.tolist() == [24 - before]
+
+
 def test_the_average_is_what_is_evaluated():
     settings = make_settings(epochs=EPOCHS, average="ema", average_decay=0.98)
     training = make_session([settings])

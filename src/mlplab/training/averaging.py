@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,14 @@ class Averaging:
     decay_K: Tensor  # float64; negative: equal weights
     start_K: Tensor  # int64: an average begins after this step of the member
     every_K: Tensor  # int64: steps between two updates
+
+    def __post_init__(self) -> None:
+        periods = self.every_K.tolist()
+        self._period = math.gcd(*(period for period in periods if period != NEVER))
+        is_ema = bool((self.decay_K >= 0).all())
+        self._plain_from = 2 + max(self.start_K.tolist()) if is_ema else NEVER
+        self._have_all_begun = False
+        self._share_K1 = (1 - self.decay_K).to(self.theta_KP.dtype).unsqueeze(1)
 
     @classmethod
     def of(
@@ -64,6 +72,13 @@ class Averaging:
 
     def update(self, theta_KP: Tensor, step: int | Tensor) -> None:
         """Take in the weights after a step; `step` may differ by member, [K, 1]."""
+        if isinstance(step, int):
+            if self._period and step % self._period:
+                return
+            if step >= self._plain_from and self._all_begun():
+                self.theta_KP += self._share_K1 * (theta_KP - self.theta_KP)
+                self.count_K += 1
+                return
         step_K = step.squeeze(1) if isinstance(step, Tensor) else step
         begun_K = self.count_K > 0
         due_K = (begun_K | (self.start_K < step_K)) & (step_K % self.every_K == 0)
@@ -74,13 +89,19 @@ class Averaging:
         self.theta_KP = torch.where(due_K.unsqueeze(1), moved_KP, self.theta_KP)
         self.count_K = self.count_K + due_K
 
+    def _all_begun(self) -> bool:
+        """Whether all averages have begun; reads the device until they have."""
+        self._have_all_begun = self._have_all_begun or bool((self.count_K > 0).all())
+        return self._have_all_begun
+
     def evaluated(self, theta_KP: Tensor) -> Tensor:
         """The weights that are evaluated: the average, or theta before it begins: [K, P]."""
         return torch.where((self.count_K > 0).unsqueeze(1), self.theta_KP, theta_KP)
 
     def select(self, rows: Tensor) -> Averaging:
         """The averages of the members at `rows` (int64 indices)."""
-        return Averaging(**{name: value[rows] for name, value in vars(self).items()})
+        names = [field.name for field in fields(self)]
+        return Averaging(**{name: getattr(self, name)[rows] for name in names})
 
     def continued(self, before: Averaging | None) -> Averaging:
         """Return these averages, whose first members are those of `before` and go on."""
