@@ -61,8 +61,13 @@ def run(
 
     composed = Composer(override_list(overrides)).compose_run()
     run_folder = _run_folder(folder, composed)
+    settings = build(composed)
+    if settings.init_from is not None:
+        from mlplab.sweeps.open_job import with_opened_source
+
+        settings = with_opened_source(settings)
     finished = experiment.run(
-        build(composed), run_folder, quiet=quiet, callbacks=callbacks, on_result=_printer(quiet)
+        settings, run_folder, quiet=quiet, callbacks=callbacks, on_result=_printer(quiet)
     )
     return Run.of(finished)
 

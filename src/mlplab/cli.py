@@ -66,6 +66,11 @@ COMMANDS = {
         "finish a run or sweep, or list what is unfinished; training.epochs=N extends a run",
         "mlplab.commands.resume:resume",
     ),
+    "find-lr": Command(
+        "find-lr [KEY=VALUE ...]",
+        "try learning rates in short trainings, and suggest one",
+        "mlplab.commands.find_lr:find_lr",
+    ),
     "work": Command(
         "work DIR",
         "run one worker of a sweep (normally started for you)",

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from mlplab.io.links import open_to_append
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.checkpoints import Saved
 from mlplab.runs.distributed_run import run_rank
+from mlplab.runs.initial_weights import origin_of_weights, with_initial_weights
 from mlplab.runs.log import log_to
 from mlplab.runs.record import Record
 from mlplab.runs.resume_checks import (
@@ -25,7 +27,7 @@ from mlplab.runs.resume_checks import (
 from mlplab.runs.run import Run, load
 from mlplab.runs.run_training import TrainingProcess, create_run_folder, models
 from mlplab.settings import Settings
-from mlplab.terminal.output import announce
+from mlplab.terminal.output import announce, note
 from mlplab.training import (
     Callback,
     DataCache,
@@ -35,6 +37,7 @@ from mlplab.training import (
     check_callbacks,
     prepare_members,
 )
+from mlplab.training.time_limit import TimeLimit, reopen
 
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.live_plotter import LivePlotter
@@ -64,12 +67,17 @@ def run(
     """
     check_callbacks(callbacks)
     with TrainingProcess.started(settings) as process:
+        settings = with_initial_weights(settings)
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks)
         member = prepare_members([settings], cache)[0]
         session, device = process.session(member)
         with create_run_folder(settings, folder) as owner, log_to(owner.path) as log:
             log.info("device %s", device)
+            if (origin := origin_of_weights(settings, member, session)) is not None:
+                log.info(origin)
+                if not quiet:
+                    note(origin)
             if not quiet:
                 announce(owner.path)
             return _train_and_record(
@@ -96,6 +104,7 @@ def resume(
     or belongs to another run.
     """
     check_callbacks(callbacks)
+    settings = with_initial_weights(replace(settings, folder=folder))
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks, folder, step, allowed)
@@ -146,6 +155,9 @@ def _train_and_record(
     checkpointer = process.checkpointer(folder, member, session, recorder, log, quiet)
     if saved is not None:
         checkpointer.restore(group, saved)
+        reopen(group)
+    time_limit = TimeLimit()
+    time_limit.include(group, checkpointer.elapsed_before.wall)
     data_hash, history = member.prepared.data_hash, group.history_buffer
     resumed_from = group.stepper.step if resumed else None
     with (
@@ -154,6 +166,8 @@ def _train_and_record(
     ):
         plotter = _live_plotter(record, member, recorder, log, quiet)
         session.callbacks += [record, *([plotter] if plotter else []), checkpointer, *callbacks]
+        if settings.training.time_limit is not None:
+            session.callbacks.append(time_limit)
         outcome, stopped_by = process.train(session, settings.name, quiet)
         if outcome.status == "done" and settings.tracking.level != "off":
             checkpointer.save(session, group)

@@ -12,6 +12,7 @@ from mlplab.validation import Holdout, Validation
 if TYPE_CHECKING:
     from mlplab.data.table import Dataset
     from mlplab.losses import Loss
+    from mlplab.network.initial_weights import InitialWeights
     from mlplab.network.layer import Layer
     from mlplab.optimizers import Optimizer
     from mlplab.schedules import Schedule
@@ -81,6 +82,13 @@ class Settings:
     deterministic: bool = False
     engine: str = "auto"  # auto, eager, native
     validation: Validation = Holdout()
+    debug: str | None = None  # overfit, fast
+    init_from: str | None = None
+    """The folder of the run whose weights the training starts from, or SWEEP:NUMBER."""
+    initial: InitialWeights | None = None
+    """The weights that `init_from` names, once they are read."""
+    folder: Path | None = None
+    """The folder of a run or a sweep that the settings were read from."""
     command: tuple[str, ...] = ()
     """The command line that trains this run again, if it is not that of this process, such as for a
     job of a sweep that a worker trains or `mlplab resume` finishes.
@@ -88,7 +96,7 @@ class Settings:
 
     def stored_in(self, folder: Path) -> Settings:
         """Return the settings as they apply when they are read back from a run or a sweep."""
-        return replace(self, dataset=self.dataset.stored_in(folder))
+        return replace(self, dataset=self.dataset.stored_in(folder), folder=folder)
 
     def choice(self, group: str) -> str:
         """Return the name of the group's choice, such as "adam", as the configuration has it."""

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 
-from mlplab.schema import Component, Number, flag, integer, number, text
+from mlplab.errors import FieldError
+from mlplab.schema import Component, Number, anything, choice, flag, integer, number, text
+
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS))
+
+
+def seconds_of(key: str, value: object) -> float:
+    """Return the seconds of a duration: a number, or a text such as 10m. Raises FieldError."""
+    if isinstance(value, str) and value and (match := _DURATION.fullmatch(value.replace(" ", ""))):
+        amounts = zip(match.groups(), _UNITS.values(), strict=True)
+        value = sum(float(amount) * seconds for amount, seconds in amounts if amount)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise FieldError(
+            key, value, "is not a time: write seconds, or a text such as 90s, 10m, 2h or 1h30m"
+        )
+    if not (value > 0 and math.isfinite(value)):
+        raise FieldError(key, value, "is out of range: a time > 0")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,43 @@ class Training(Component):
         "adds l2 / 2 * sum w^2 over all weights, excluding biases, to the objective",
         at_least=0,
     )
+    average: str = choice(
+        "none",
+        ("none", "ema", "swa"),
+        "which weights are evaluated and saved: those of the last step, their exponential moving"
+        " average after every step (ema), or their mean after every epoch (swa)",
+    )
+    average_decay: Number = number(
+        0.99, "ema: weight of the previous average at each step", at_least=0, below=1
+    )
+    average_start: Number | None = number(
+        None,
+        "share of the training after which the average begins; null is 0 for ema, 0.75 for swa",
+        at_least=0,
+        below=1,
+        optional=True,
+    )
+    time_limit: float | str | None = anything(
+        None,
+        "time of training after which a run ends at its next evaluation: seconds, or a text such as"
+        " 90s, 10m, 2h or 1h30m; null: no limit",
+    )
+
+    def check(self) -> None:
+        if self.time_limit is not None:
+            seconds_of("time_limit", self.time_limit)
+
+    @property
+    def seconds_limit(self) -> float | None:
+        """The seconds of training after which a run ends; None: there is no limit."""
+        return None if self.time_limit is None else seconds_of("time_limit", self.time_limit)
+
+    @property
+    def average_begin(self) -> float:
+        """The share of the training after which an average of the weights begins."""
+        if self.average_start is not None:
+            return float(self.average_start)
+        return 0.75 if self.average == "swa" else 0.0
 
     def portion(self, num_examples: int) -> int:
         """Return the number of examples that one update uses, out of `num_examples`."""
@@ -97,3 +154,11 @@ class Minibatch(Training):
 
 
 STYLES: dict[str, type[Training]] = {"batch": Batch, "sgd": Sgd, "minibatch": Minibatch}
+
+MEMBER_OPTIONS = (
+    *("epochs", "steps", "patience", "time_limit"),
+    *("average", "average_decay", "average_start"),
+)
+"""Options in which members of a population may differ although they are no numbers that vary, or
+that are kept for each member from the start.
+"""

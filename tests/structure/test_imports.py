@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "display": {"errors", "extras", "io", "terminal"},
     "stacking": {"schema"},
     "validation": {"errors", "schema"},
-    "training_options": {"schema"},
+    "training_options": {"errors", "schema"},
     "data": BASE,
     "data.tabular": BASE | {"data"},
     "data.preparation": BASE | {"data", "data.tabular"},

@@ -22,6 +22,8 @@ from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlplab.runs.run import Run
+    from mlplab.settings import Settings
+    from mlplab.training import Callback
 
 OPTIONS: Options = {
     "changes": {
@@ -82,6 +84,7 @@ def rerun(arguments: Sequence[str]) -> int:
     settings = dataclasses.replace(
         settings, overrides=overrides, command=train_arguments(overrides, flags)
     )
+    settings, callbacks = _ended_as(args.folder, settings) if args.check else (settings, [])
     same = True
 
     def on_result(run: Run) -> None:
@@ -93,5 +96,23 @@ def rerun(arguments: Sequence[str]) -> int:
             check = {"check": {"same": same, "lines": lines}}
         conclude(run, cache, args.json, check)
 
-    run = experiment.run(settings, out, cache=cache, on_result=on_result)
+    run = experiment.run(settings, out, cache=cache, callbacks=callbacks, on_result=on_result)
     return exit_code(run.summary) or int(not same)
+
+
+def _ended_as(folder: Path, settings: Settings) -> tuple[Settings, list[Callback]]:
+    """Return settings without a time limit, and what ends their training at the step at which the
+    run in `folder` met its own; if it has met none, the settings alone.
+    """
+    from mlplab.runs.run import read_summary
+    from mlplab.terminal.output import count, note
+    from mlplab.training.time_limit import EndAtStep
+
+    summary = read_summary(folder)
+    if not summary.get("time_limited"):
+        return settings, []
+    training = dataclasses.replace(settings.training, time_limit=None)
+    steps = int(summary["steps"])
+    note(f"the run ended by its time limit; the same {count(steps, 'step')} are compared")
+    end = EndAtStep(steps, f"stopped: at step {steps}, as the run that it repeats")
+    return dataclasses.replace(settings, training=training), [end]

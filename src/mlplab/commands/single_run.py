@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,10 +36,14 @@ def train_one(composed: Composed, as_json: bool = False) -> int:
         if layer.activation is not None and (warning := layer.activation.warning()):
             note(warning)
             break
+    if settings.init_from is not None:
+        from mlplab.sweeps.open_job import with_opened_source
+
+        settings = with_opened_source(settings)
     cache = DataCache()
     on_result = partial(conclude, cache=cache, as_json=as_json)
     run = experiment.run(settings, folder, cache=cache, on_result=on_result)
-    return exit_code(run.summary)
+    return exit_code(run.summary) or int(run.summary.get("learned") is False)
 
 
 def conclude(
@@ -57,9 +61,13 @@ def conclude(
 
     if not modes.is_quiet():
         print_result(run.summary)
-    evaluation = evaluate_test_split(run, cache)
+    evaluation = None if run.settings.debug else evaluate_test_split(run, cache)
     if evaluation is not None and not modes.is_quiet():
         print(*evaluation.lines, sep="\n")
+    if run.settings.debug == "overfit" and run.status in ("done", "diverged"):
+        lines = _verdict(run, cache)
+        if not modes.is_quiet():
+            print(*lines, sep="\n")
     resume_with = command_to_resume(run.folder) if run.status == "interrupted" else None
     if as_json:
         document = {"folder": str(run.folder), **run.summary, "resume_with": resume_with}
@@ -70,3 +78,13 @@ def conclude(
     if resume_with and not modes.is_quiet():
         print(f"continue with: {resume_with}")
     print(run.folder, flush=True)
+
+
+def _verdict(run: Run, cache: DataCache) -> Sequence[str]:
+    """Say whether the network of a run with debug=overfit has learned its rows."""
+    from mlplab.runs.debugging import verdict
+    from mlplab.training import prepare_members
+
+    rows = prepare_members([run.settings], cache)[0].prepared.train
+    lr = float(run.settings.optimizer.lr)
+    return verdict(run.summary, run.history, rows, lr)

@@ -86,6 +86,7 @@ class Builder:
             for group in COMPONENT_GROUPS
             if group != "model"
         }
+        from mlplab.config.debugging import for_debugging
         from mlplab.settings import Settings
 
         fields: dict[str, Any] = {
@@ -94,6 +95,8 @@ class Builder:
             "dtype": root.dtype,
             "deterministic": root.deterministic,
             "engine": root.engine,
+            "debug": root.debug,
+            "init_from": root.init_from,
             "layers": self._layers_of(config, components, sources),
             **{
                 group: component
@@ -101,6 +104,8 @@ class Builder:
                 if group not in ("activation", "initializer")
             },
         }
+        if root.debug is not None:
+            fields = for_debugging(root.debug, fields)
         # the checks read no seed
         cross_checks.check(Settings(**fields, seed=0, config=config), sources, self.trains)
         return fields

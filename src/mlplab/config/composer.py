@@ -33,6 +33,7 @@ from mlplab.config.overrides import (
     parse_overrides,
 )
 from mlplab.config.root import GROUPS
+from mlplab.config.run_dir import debug_folder
 from mlplab.config.search_path import config_folders
 from mlplab.config.sharing import Shared
 from mlplab.config.suggestions import shown
@@ -222,6 +223,8 @@ class Composer:
         """Return the configuration of a single run. Raises ConfigError, also for several values."""
         job = tuple(override.input_line or "" for override in self.job_overrides)
         composed = self.compose_with_folders(job, self.overrides)
+        if composed.run_dir is not None and composed.config.get("debug") is not None:
+            composed = replace(composed, run_dir=debug_folder(composed.run_dir))
         return composed.with_overrides((*composed.overrides, *self.search_path))
 
     def compose_with_folders(self, job: Job, lines: Job) -> Composed:

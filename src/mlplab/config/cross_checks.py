@@ -21,6 +21,7 @@ def check(settings: Settings, sources: Sources, trains: bool = True) -> None:
     _check_monitor(settings, sources)
     _check_size(settings, sources)
     _check_batch_norm(settings)
+    _check_average(settings, sources)
     if trains:
         _check_device(settings, sources)
         _check_engine(settings, sources)
@@ -81,6 +82,16 @@ def _check_batch_norm(settings: Settings) -> None:
             f" update, but with training={settings.choice('training')} an update has one example."
             " Choose training=minibatch with training.batch_size >= 2, training=batch, or"
             " model.normalization=layer."
+        )
+
+
+def _check_average(settings: Settings, sources: Sources) -> None:
+    average = settings.training.average
+    if average != "none" and any(layer.normalization == "batch" for layer in settings.layers):
+        raise ConfigError(
+            f"`training.average = {average}`{sources.remark('training.average')} evaluates averaged"
+            " weights, but the running statistics of `model.normalization = batch` are those of"
+            " other weights. Choose model.normalization=layer, or training.average=none."
         )
 
 

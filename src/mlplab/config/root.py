@@ -64,3 +64,15 @@ class Root(Component):
         "refuse operations and resumptions that could change any bit of the results; costs no"
         " speed on a CPU",
     )
+    debug: str | None = choice(
+        None,
+        ("overfit", "fast"),
+        "a trial of the configuration, below outputs/debug: overfit tells whether the network can"
+        " learn ten rows, fast takes one step on one batch of each split",
+        optional=True,
+    )
+    init_from: str | None = text(
+        None,
+        "folder of a run, or SWEEP:NUMBER, whose weights the training starts from; null draws them",
+        optional=True,
+    )

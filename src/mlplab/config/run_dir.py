@@ -14,6 +14,10 @@ from mlplab.run_names import is_set_up_only
 DEFAULT_ROOT = Path("outputs")
 """The folder below which runs and sweeps create theirs; `outputs=DIR` names another one."""
 
+DEBUG = "debug"
+"""The folder beside those of runs and sweeps for runs with the key `debug`, which are not listed
+among the others.
+"""
 
 _NAMES = "${name}/${mlplab.stamp:}"
 
@@ -24,6 +28,13 @@ def folders_below(root: str) -> dict[str, str]:
         "hydra.run.dir": f"{root}/runs/{_NAMES}",
         "hydra.sweep.dir": f"{root}/sweeps/{_NAMES}",
     }
+
+
+def debug_folder(run_dir: str) -> str:
+    """Return the folder of a run with the key `debug`, given that of a run: below DEBUG, unless the
+    user named another folder.
+    """
+    return re.sub(r"/runs(/[^/]+/[\d_-]+-[0-9a-f]{8})$", rf"/{DEBUG}\1", run_dir)
 
 
 def quoted(text: str) -> str:

@@ -159,19 +159,20 @@ def headline(fig: Figure, title: str, *remarks: str) -> Figure:
     return fig
 
 
-def logarithmic(axes: Axes) -> None:
-    """Make the vertical axis logarithmic, with ticks labeled as plain numbers."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+def logarithmic(axes: Axes, horizontal: bool = False) -> None:
+    """Make the vertical or the horizontal axis logarithmic, with ticks labeled as plain numbers."""
+    (axes.set_xscale if horizontal else axes.set_yscale)("log")
+    axis = axes.xaxis if horizontal else axes.yaxis
+    low, high = axis.get_view_interval()
     decades = np.floor(np.log10(high)) - np.ceil(np.log10(low)) + 1  # that have a tick
     ticks = range(1, 10) if high / low < 5 else (1, 2, 5) if decades < 3 else (1,)
-    axes.yaxis.set_major_locator(LogLocator(subs=ticks, numticks=8))
-    axes.yaxis.set_major_formatter(
+    axis.set_major_locator(LogLocator(subs=ticks, numticks=8))
+    axis.set_major_formatter(
         FuncFormatter(
             lambda value, _: f"{value:.0e}".replace("e-0", "e-") if value < 0.001 else f"{value:g}"
         )
     )
-    axes.yaxis.set_minor_locator(NullLocator())
+    axis.set_minor_locator(NullLocator())
 
 
 def class_picture(probabilities_NC: Floats, colors_C: Sequence[str]) -> Floats:

@@ -27,6 +27,10 @@ def check_distributed_support(settings: Settings) -> None:
             "model.normalization=batch needs statistics of the whole batch, and each process has"
             " only a share of it: under torchrun, choose model.normalization=layer or none."
         )
+    if settings.training.time_limit is not None:
+        raise IncompatibleSettingsError(
+            "training.time_limit ends a run of one process; under torchrun, set training.epochs."
+        )
 
 
 class AgreedSignal:

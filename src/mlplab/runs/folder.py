@@ -226,14 +226,15 @@ def create_unique(path: Path) -> RunFolder:
     raise AssertionError("unreachable")
 
 
-def default_folder(root: Path, name: str) -> Path:
-    """Return the default folder of a run: root/runs/<name>/<time>-<8 random hex digits>.
+def default_folder(root: Path, name: str, below: str = "runs") -> Path:
+    """Return the default folder of a run: root/runs/<name>/<time>-<8 random hex digits>, or of one
+    with the key `debug` `below` DEBUG.
 
     Nothing is created. Raises FolderError if the name is not valid on every file system, or leads
     out of `root`.
     """
     check_name(name)
-    parent = root / "runs" / name
+    parent = root / below / name
     if not parent.resolve().is_relative_to(root.resolve()):
         raise FolderError(
             f"The name {name!r} leads out of {root}, to {parent.resolve()}: choose another name."

@@ -28,8 +28,10 @@ from mlplab.io.files import (
 from mlplab.io.links import make_folder
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.compute_time import ComputeTime, Stopwatch
+from mlplab.runs.debugging import overfit_result
 from mlplab.runs.flat_config import all_overrides
 from mlplab.runs.hparams import HParams, final_scalars
+from mlplab.runs.initial_weights import save_copy
 from mlplab.runs.provenance import provenance
 from mlplab.runs.run_index import json_or_empty
 from mlplab.settings import Settings
@@ -39,6 +41,7 @@ from mlplab.training import Callback, Group, Row, Session
 from mlplab.training.history import HistoryBuffer
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import PreparedMember
+from mlplab.training.time_limit import TIME_LIMIT
 
 _FOLDERS = ("checkpoints", "pictures", "projector", "artifacts")
 """Folders of a run that files are written into."""
@@ -268,7 +271,8 @@ def write_config_and_provenance(
         origin = {**origin, "command": list(command), "data_hash": data_hash}
     # a job whose data could not be prepared has none
     engine = {"engine": settings.engine} if settings.engine != "auto" else {}
-    write_json(folder / "provenance.json", {**origin, **engine})
+    initial = save_copy(settings, folder)
+    write_json(folder / "provenance.json", {**origin, **engine, **initial})
     write_text_atomic(folder / "config.yaml", config_text or yaml_text(settings.config))
 
 
@@ -315,6 +319,7 @@ def summarize(
     return {
         "status": outcome.status,
         "reason": outcome.reason,
+        **({"time_limited": True} if outcome.reason.startswith(TIME_LIMIT) else {}),
         "name": settings.name,
         "seed": settings.seed,
         "device": device,
@@ -325,6 +330,8 @@ def summarize(
         "num_parameters": num_parameters,
         **spent.rounded(device),
         "population": population,
+        **({} if settings.debug is None else {"debug": settings.debug}),
+        **(overfit_result(outcome.history) if settings.debug == "overfit" else {}),
         "metrics": outcome.metrics,
     }
 

@@ -25,12 +25,20 @@ from mlplab.training import PreparedMember
 RESULT_NEUTRAL_KEYS = ("name", "tracking", "device", "deterministic")
 """Top-level keys that do not affect the numbers of a run."""
 RESUMABLE_KEYS = (
-    *("training.epochs", "training.steps", "training.patience", "engine"),
+    *("training.epochs", "training.steps", "training.patience", "training.time_limit", "engine"),
     *RESULT_NEUTRAL_KEYS,
 )
 """Keys that may change when a run is resumed."""
-_UNSTORED = (("validation", {"name": "holdout"}), ("engine", "auto"))
+_UNSTORED = (
+    *(("validation", {"name": "holdout"}), ("engine", "auto")),
+    *(("debug", None), ("init_from", None)),
+)
 """Keys with a value that is left out of checkpoints, since older ones do not have them."""
+_UNSTORED_TRAINING = (
+    *(("average", "none"), ("average_decay", 0.99), ("average_start", None)),
+    ("time_limit", None),
+)
+"""The same, of the group training."""
 
 
 def changed_keys(folder: Path, changes: Sequence[str]) -> list[str]:
@@ -50,8 +58,10 @@ def changed_keys(folder: Path, changes: Sequence[str]) -> list[str]:
 
 def identity(member: PreparedMember, device: torch.device) -> dict[str, Any]:
     """Return what a manifest stores about the run of its state."""
+    nodes = result_config(member.settings.config)
+    stored = {key: stored_node(key, node) for key, node in nodes.items()}
     return {
-        "config": dict(sorted(dotted(result_config(member.settings.config)))),
+        "config": dict(sorted(dotted(stored))),
         "data_hash": member.prepared.data_hash,
         "split_hash": split_hash(member.prepared),
         "fingerprint": fingerprint(device, member.settings.dtype, 1, member.settings.engine),
@@ -65,6 +75,13 @@ def result_config(config: Mapping[str, object]) -> dict[str, object]:
         for key, value in config.items()
         if key not in RESULT_NEUTRAL_KEYS and (key, value) not in _UNSTORED
     }
+
+
+def stored_node(key: str, node: object) -> object:
+    """Return a node of a configuration without keys and values that older versions do not have."""
+    if key != "training" or not isinstance(node, Mapping):
+        return node
+    return {name: value for name, value in node.items() if (name, value) not in _UNSTORED_TRAINING}
 
 
 def split_hash(prepared: Prepared) -> str:

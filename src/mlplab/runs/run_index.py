@@ -17,6 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.run_dir import DEBUG
 from mlplab.io.files import parse_json
 from mlplab.runs.flat_config import MAX_BYTES, flat_config, keys_of, user_overrides
 from mlplab.runs.line_file import LineFile
@@ -200,7 +201,8 @@ class RunIndex:
                 names = _listed(self._absolute(path))
                 entry = self._read(path, names)
                 if entry is None and not _RUN_FILES & names.keys():
-                    waiting += [os.path.join(path, name) for name in _folders(names)]
+                    folders = [name for name in _folders(names) if path or name != DEBUG]
+                    waiting += [os.path.join(path, name) for name in folders]
             if entry is not None:
                 yield entry
                 if jobs and entry.kind == "sweep":

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlplab.config.run_dir import DEFAULT_ROOT
+from mlplab.config.run_dir import DEBUG, DEFAULT_ROOT
 from mlplab.io.links import make_folder, refuse_links
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
@@ -115,7 +115,8 @@ def create_run_folder(settings: Settings, path: Path | None) -> RunFolder:
     """Create and lock the folder of a run: `path`, or a new one below outputs/."""
     if path is not None:
         return create(path)
-    return create_unique(default_folder(DEFAULT_ROOT, settings.name))
+    below = "runs" if settings.debug is None else DEBUG
+    return create_unique(default_folder(DEFAULT_ROOT, settings.name, below))
 
 
 class ProgressCallback(Callback):

@@ -20,6 +20,7 @@ from mlplab.errors import (
     IncompatibleSettingsError,
 )
 from mlplab.io.files import yaml_line
+from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
@@ -85,6 +86,8 @@ def write_sweep_plan(
     if the engine's package is not installed.
     """
     engines.need(options.engine)  # before a folder is created
+    for one in {one.init_from: one for one in settings}.values():
+        with_initial_weights(one)  # which refuses what is no run
     if not (folder / NAME).is_file():
         plan = planning.make_plan(settings, options, overrides, plugins, None, config_dirs)
         create_or_join(folder)

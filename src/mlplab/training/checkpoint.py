@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import StateError
+from mlplab.training.averaging import Averaging
 from mlplab.training.outcome import Logged
 from mlplab.training.population import Population
 from mlplab.training.rows import Row, RowBlock, Rows
@@ -49,7 +50,7 @@ def capture(group: Group) -> Tree:
 
 
 def _population(population: Population) -> Tree:
-    early_stopping = population.early_stopping
+    early_stopping, averaging = population.early_stopping, population.averaging
     return {
         "members": population.members,
         "theta": population.theta_KP,
@@ -62,7 +63,12 @@ def _population(population: Population) -> Tree:
         },
         "best": _snapshot(early_stopping.best),
         "last": _snapshot(early_stopping.last),
+        **({} if averaging is None else {"average": _average(averaging)}),
     }
+
+
+def _average(averaging: Averaging) -> Tree:
+    return {"theta": averaging.theta_KP, "count": averaging.count_K}
 
 
 def _snapshot(snapshot: Snapshot) -> Tree:
@@ -145,6 +151,10 @@ def _restored(whole: Population, tree: Tree) -> Population:
         for name, value in population.schedule_state.items()
     }
     _restore_early_stopping(population.early_stopping, tree)
+    if (averaging := population.averaging) is not None:
+        stored = tree["average"]
+        averaging.theta_KP = _like(averaging.theta_KP, stored["theta"], "average")
+        averaging.count_K = _like(averaging.count_K, stored["count"], "count of the average")
     return population
 
 

@@ -128,6 +128,8 @@ class EagerStepper(Stepper):
             population.theta_KP, gradient_at, population.optimizer_state, step, self.lr
         )
         self.objectives.append(objective_K)
+        if population.averaging is not None:
+            population.averaging.update(population.theta_KP, step)
 
     def _lr(self, t: int | Tensor) -> Number:
         population = self.group.population
@@ -164,7 +166,7 @@ class EagerStepper(Stepper):
         value_K, step = monitored(population.training.monitor, measured), self._time()
         population.early_stopping.observe(
             value_K,
-            population.theta_KP,
+            population.evaluated_KP,
             population.buffers,
             step,
             self._first_bad(self.objectives, measured["train/loss"], step),

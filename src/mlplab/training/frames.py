@@ -100,7 +100,7 @@ class FrameRecorder(Callback):
         self._seen += evaluation.skipped + 1
         if (self._seen - 1) % self._stride:
             return
-        theta_KP = population.theta_KP.detach().to("cpu", copy=True)
+        theta_KP = population.evaluated_KP.detach().to("cpu", copy=True)
         buffers = {
             name: value.detach().to("cpu", copy=True) for name, value in population.buffers.items()
         }
@@ -171,7 +171,7 @@ def snapshot(evaluation: Evaluation) -> Frames:
     return Frames(
         np.array([evaluation.epoch]),
         np.array([evaluation.step]),
-        population.theta_KP.detach()[:1].to("cpu", copy=True),
+        population.evaluated_KP.detach()[:1].to("cpu", copy=True),
         buffers,
     )
 

@@ -67,6 +67,7 @@ def join_populations(combined: Population, before: Population, new: Population) 
         early_stopping=_join_early_stopping(
             combined.early_stopping, before.early_stopping, new.early_stopping
         ),
+        averaging=combined.averaging and combined.averaging.continued(before.averaging),
         start_K=torch.cat([_starts(before), _starts(new)]),
     )
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mlplab import metrics, native
 from mlplab.schedules import Plateau
+from mlplab.training.averaging import Averaging
 from mlplab.training.batches import DeviceDataset
 from mlplab.training.native_arrays import arrays_of, blocks, column, numbers
 from mlplab.training.native_metric import TorchMetric
@@ -152,6 +153,10 @@ class NativeMemory:
             self._put("plateau", np.stack(plateau, axis=1))
             self.c.plateau_is_relative = schedule.threshold_mode == "rel"
             self._put("base_lr", column(population.optimizer.lr, num_members))
+        if (averaging := population.averaging) is not None:
+            self._put("average_decay", averaging.decay_K)
+            self._put("average_starts", averaging.start_K)
+            self._put("average_every", averaging.every_K)
         starts_K = population.start_K
         starts_K = torch.zeros(num_members, dtype=torch.int64) if starts_K is None else starts_K
         self._put("starts", starts_K.contiguous())
@@ -244,7 +249,7 @@ class NativeMemory:
         the evaluation of the weights before the first step.
         """
         c, population = self.c, self.population
-        early_stopping = population.early_stopping
+        early_stopping, averaging = population.early_stopping, population.averaging
         c.initial, c.first_step, c.last_step = initial, first, last
         c.num_events = stretch["rows"].shape[1]
         lr_KU = self.rates.values_KU(first, max(last, first + 1))
@@ -266,11 +271,16 @@ class NativeMemory:
             "ends": early_stopping.last_step_K,
             "objectives": self.objectives_KS,
             **{f"plateau_{name}": value for name, value in population.schedule_state.items()},
+            **({} if averaging is None else _averages(averaging)),
         }.items():
             if self._addressed.get(field) is not tensor:  # replaced since the last stretch
                 assert tensor.is_contiguous()
                 self._addressed[field] = tensor
                 setattr(c, field, tensor.data_ptr())
+
+
+def _averages(averaging: Averaging) -> dict[str, Tensor]:
+    return {"average": averaging.theta_KP, "averaged": averaging.count_K}
 
 
 def run(memories: Sequence[NativeMemory], threads: int) -> None:

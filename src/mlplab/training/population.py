@@ -18,18 +18,19 @@ from torch import Tensor
 from mlplab import randomness
 from mlplab.data.preparation.examples import Prepared
 from mlplab.losses import Loss
+from mlplab.network.initial_weights import fill_rows
 from mlplab.network.mlp import MLP, Buffers, Dropout, initial_theta, stack_layers
 from mlplab.optimizers import Optimizer, State
 from mlplab.schedules import Schedule
+from mlplab.schema import Number
 from mlplab.settings import Settings
 from mlplab.stacking import select, stack, stack_numbers
+from mlplab.training.averaging import NEVER, Averaging
 from mlplab.training.batches import Batches, DeviceDataset, device_dataset
 from mlplab.training.evaluation import Scoring, outputs, score
 from mlplab.training.objective import Objective
 from mlplab.training.stopping import EarlyStopping
-from mlplab.training_options import Training
-
-NEVER = 2**62
+from mlplab.training_options import MEMBER_OPTIONS, Training
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Population:
     batches: Batches
     dropout: Dropout | None
     early_stopping: EarlyStopping
+    averaging: Averaging | None
     total_units: float | Tensor  # length of the run in the schedule's unit
     # int64 [K]: the epoch of the population's clock at which each member started; None: all at 0
     start_K: Tensor | None = None
@@ -79,12 +81,23 @@ class Population:
             return clock
         return clock - units_per_epoch * self.start_K.unsqueeze(1)
 
+    @property
+    def evaluated_KP(self) -> Tensor:
+        """The weights that are evaluated and saved: theta, or its average."""
+        if self.averaging is None:
+            return self.theta_KP
+        return self.averaging.evaluated(self.theta_KP)
+
     def evaluate(self) -> dict[str, Tensor]:
         """Return "<split>/<metric>" -> float64 [K] of the current weights, for train and val.
 
         `final_metrics` measures the best ones.
         """
-        views = self.objective.bound(self.theta_KP)
+        if self.averaging is None:
+            views = self.objective.bound(self.theta_KP)
+        else:
+            layout = self.network.layout
+            views = layout.layers(layout.split(self.evaluated_KP))
         measured: dict[str, Tensor] = {}
         for split in ("train", "val"):
             if (data := self.data.get(split)) is not None:
@@ -117,6 +130,7 @@ class Population:
             batches=self.batches.select(data["train"], rows),
             dropout=dropout,
             early_stopping=self.early_stopping.select(rows),
+            averaging=self.averaging.select(rows) if self.averaging is not None else None,
             total_units=(
                 self.total_units[rows] if isinstance(self.total_units, Tensor) else self.total_units
             ),
@@ -139,8 +153,7 @@ def build(
         stack_layers([s.layers for s in settings], loss.num_outputs(prepared[0].task), device),
     )
     seeds = [s.seed for s in settings]
-    theta_KP = initial_theta(network.layout, [s.layers for s in settings], seeds).to(device, dtype)
-    buffers = network.buffers(len(settings), dtype, device)
+    theta_KP, buffers = _initial_weights(network, settings, prepared, dtype, device)
     optimizer = stack([s.optimizer for s in settings], device)
     schedule = stack([s.schedule for s in settings], device)
     training = _stack_training(settings, device)
@@ -161,10 +174,6 @@ def build(
         torch.tensor([s.training.patience or NEVER for s in settings], device=device),
         training.min_delta,
     )
-    units = [
-        float(step if s.schedule.unit == "step" else math.ceil(step / batches.per_epoch))
-        for step, s in zip(last_steps, settings, strict=True)
-    ]
     return Population(
         members=torch.arange(len(settings)),
         network=network,
@@ -180,8 +189,40 @@ def build(
         batches=batches,
         dropout=_dropout(network, seeds, device),
         early_stopping=early_stopping,
-        total_units=stack_numbers(units, device),
+        averaging=Averaging.of(
+            [s.training for s in settings], last_steps, batches.per_epoch, theta_KP
+        ),
+        total_units=_total_units(settings, last_steps, batches.per_epoch, device),
     )
+
+
+def _initial_weights(
+    network: MLP,
+    settings: Sequence[Settings],
+    prepared: Sequence[Prepared],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, Buffers]:
+    """The weights and running statistics that the members start from."""
+    seeds, layers = [s.seed for s in settings], [s.layers for s in settings]
+    theta_KP = initial_theta(network.layout, layers, seeds).to(device, dtype)
+    buffers = network.buffers(len(settings), dtype, device)
+    features = [p.feature_names for p in prepared]
+    targets = [p.class_names if p.task.classifies else p.target_names for p in prepared]
+    weights = [s.initial for s in settings]
+    fill_rows(weights, network, features, targets, theta_KP, buffers)
+    return theta_KP, buffers
+
+
+def _total_units(
+    settings: Sequence[Settings], last_steps: Sequence[int], per_epoch: int, device: torch.device
+) -> Number:
+    """The lengths of the members in the units of their schedules."""
+    units = [
+        float(step if s.schedule.unit == "step" else math.ceil(step / per_epoch))
+        for step, s in zip(last_steps, settings, strict=True)
+    ]
+    return stack_numbers(units, device)
 
 
 def _dropout(network: MLP, seeds: list[int], device: torch.device) -> Dropout | None:
@@ -191,13 +232,13 @@ def _dropout(network: MLP, seeds: list[int], device: torch.device) -> Dropout | 
 
 
 def _stack_training(settings: Sequence[Settings], device: torch.device) -> Training:
-    """Stack the training options; lengths and patience vary by member and are in EarlyStopping."""
+    """Stack the training options without those in which members differ elsewhere: EarlyStopping
+    has lengths and patience, Averaging the averages.
+    """
     if len(settings) == 1:
         return settings[0].training
-    return stack(
-        [dataclasses.replace(s.training, epochs=1, steps=None, patience=None) for s in settings],
-        device,
-    )
+    defaults = {key: getattr(Training, key) for key in MEMBER_OPTIONS}
+    return stack([dataclasses.replace(s.training, **defaults) for s in settings], device)
 
 
 def _last_step(training: Training, per_epoch: int) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from mlplab import metrics
+from mlplab.data.preparation.debugging import few_examples
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import Loss, resolve_auto_loss
@@ -23,6 +24,7 @@ from mlplab.settings import Settings
 from mlplab.training.device import choose_device
 from mlplab.training.engine import choose_engine, eager_reason
 from mlplab.training.population import Population, build
+from mlplab.training_options import MEMBER_OPTIONS
 from mlplab.validation import KFold
 
 
@@ -116,7 +118,15 @@ def prepare_members(
     IncompatibleSettingsError.
     """
     cache = DataCache() if cache is None else cache
-    return [_resolve_member(s, cache.prepared(s), cache.choices) for s in settings]
+    return [_resolve_member(s, _prepared(s, cache), cache.choices) for s in settings]
+
+
+def _prepared(settings: Settings, cache: DataCache) -> Prepared:
+    prepared = cache.prepared(settings)
+    if settings.debug is None:
+        return prepared
+    batch_size = settings.training.portion(len(prepared.train))
+    return few_examples(settings.debug, prepared, batch_size)
 
 
 def _resolve_member(
@@ -180,10 +190,6 @@ def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
     return f"needs nonnegative targets, but the lowest is {lowest:.6g}" if lowest < 0 else None
 
 
-LENGTHS = ("epochs", "steps", "patience")
-"""Training options in which members may differ although they are no numbers that vary."""
-
-
 def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashable], ...]:
     """Everything that settings must agree on to share a population, as (name, value) pairs.
 
@@ -197,7 +203,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
         ("bias", tuple(layer.bias for layer in layers)),
         ("normalization", tuple(layer.normalization for layer in layers)),
         *((name, _kind(getattr(settings, name))) for name in ("loss", "optimizer", "schedule")),
-        ("training", _kind(settings.training, LENGTHS)),
+        ("training", _kind(settings.training, MEMBER_OPTIONS)),
         ("device", settings.device),
         ("engine", settings.engine),
         ("dtype", settings.dtype),

@@ -454,6 +454,30 @@ static void regression_metrics(const Population *p, const Work *work, const doub
   row[2] = count < 2 ? NAN : r2 / p->num_targets;
 }
 
+/* mlplab.training.averaging.Averaging.update, for one member. */
+static void update_average(const Member *m, int64_t step) {
+  const Population *p = m->p;
+  const int k = m->k, n = p->num_parameters;
+  const int64_t count = p->averaged[k];
+  if (step % p->average_every[k] || (!count && step <= p->average_starts[k])) return;
+  T *restrict average = p->average + (size_t)k * n;
+  const T *restrict theta = m->theta;
+  const double decay = p->average_decay[k];
+  const T share = (T)(decay < 0 ? 1 / (count + 1.0) : 1 - decay);
+  if (count)
+    EACH(q, n) average[q] += share * (theta[q] - average[q]);
+  else
+    memcpy(average, theta, n * sizeof(T));
+  p->averaged[k]++;
+}
+
+/* The weights that are evaluated: their average, or theta before it begins. */
+static const T *evaluated_weights(const Member *m) {
+  const Population *p = m->p;
+  const int is_averaged = p->average && p->averaged[m->k];
+  return is_averaged ? p->average + (size_t)m->k * p->num_parameters : m->theta;
+}
+
 /* Writes the loss and the metrics of a split; returns their number. */
 static int measure(const Member *m, Work *work, int is_val, double *row) {
   const Population *p = m->p;
@@ -465,7 +489,7 @@ static int measure(const Member *m, Work *work, int is_val, double *row) {
   start_monitored(p, &work->monitored);
   for (size_t first = 0; first < (size_t)n_all; first += LANE) {
     const int n = n_all - first < LANE ? n_all - first : LANE;
-    const T *z = forward(m, work, m->theta, split.x + first * p->widths[0], 0);
+    const T *z = forward(m, work, evaluated_weights(m), split.x + first * p->widths[0], 0);
     const T *mask = split.mask ? split.mask + first : 0;
     const void *y = targets ? (const void *)((const T *)split.y + first * targets)
                             : (const void *)((const int *)split.y + first);
@@ -557,14 +581,14 @@ static void observe(const Member *m, double value, int64_t step, int64_t first_b
     return;
   }
   if (value < best - p->min_delta[k] || (value < INFINITY && best == INFINITY)) {
-    memcpy(p->best_theta + row, m->theta, bytes);
+    memcpy(p->best_theta + row, evaluated_weights(m), bytes);
     copy_buffers(m, p->best_buffers);
     p->best_step[k] = step;
     p->best_value[k] = value;
     p->since_best[k] = 0;
   } else
     p->since_best[k]++;
-  memcpy(p->last_theta + row, m->theta, bytes);
+  memcpy(p->last_theta + row, evaluated_weights(m), bytes);
   copy_buffers(m, p->last_buffers);
   p->last_evaluated[k] = step;
   if (p->since_best[k] >= p->patience[k]) p->state[k] = STOPPED;
@@ -642,6 +666,7 @@ static void train(const Member *m, Work *work, Order *order) {
     if (is_event) memcpy(work->before, m->theta, p->num_parameters * sizeof(T));
     p->optimizer(p->num_parameters, m->theta, work->gradient, m->states, step, rate,
                  m->optimizer_numbers);
+    if (p->average) update_average(m, step);
     if (!is_event) continue;
     int event = 0;
     while (p->events[event] < done + 1) event++;

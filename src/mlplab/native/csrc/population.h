@@ -84,6 +84,11 @@ typedef struct {
   const int64_t *state_sizes; /* bytes of a member */
   T *best_theta; /* [K][P] */
   T *last_theta; /* [K][P] */
+  T *average; /* [K][P] of theta over the steps, or 0: no member has one */
+  int64_t *averaged; /* [K] updates of the average so far */
+  const double *average_decay; /* [K], negative: equal weights */
+  const int64_t *average_starts; /* [K] steps before the average begins */
+  const int64_t *average_every; /* [K] steps between two updates */
   T **buffers; /* [L][2] running means and variances [K][units], 0: no batch normalization; or 0 */
   T **best_buffers; /* [L][2] those of best_theta */
   T **last_buffers; /* [L][2] those of last_theta */

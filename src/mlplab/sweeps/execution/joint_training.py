@@ -26,6 +26,7 @@ from mlplab.training import (
     Row,
     Session,
 )
+from mlplab.training.time_limit import TimeLimit
 
 Members = Sequence[tuple[Job, PreparedMember]]
 
@@ -48,6 +49,7 @@ class JointTraining(Callback):
         self.callbacks = callbacks
         self.session = Session(fixed=True)
         self.progress = SessionProgress(display)
+        self.time_limit = TimeLimit()
         self.recorders: FrameRecorders | None = None
         self._jobs: dict[int, tuple[Job, PreparedMember]] = {}  # by number in the session
         self._savers: dict[Group, CheckpointCallback] = {}
@@ -70,6 +72,7 @@ class JointTraining(Callback):
             )
         saver.restore(group, saved)
         self._stopwatch.include(saver.elapsed_before)
+        self.time_limit.include(group, saver.elapsed_before.wall)
         note(f"{len(members)} jobs resume at step {saved.step}")
 
     def _register(self, numbers: Sequence[int], members: Members) -> None:
@@ -81,6 +84,8 @@ class JointTraining(Callback):
         """Train until all jobs have ended. Raises Interrupted after a signal."""
         recorders = [self.recorders] if self.recorders is not None else []
         self.session.callbacks += [self.progress, *recorders, self, *self.callbacks]
+        if any(member.settings.training.seconds_limit for _, member in self._jobs.values()):
+            self.session.callbacks.append(self.time_limit)
         try:
             interrupted = self._train()
             if interrupted:  # members that have ended are passed on, also of groups in training

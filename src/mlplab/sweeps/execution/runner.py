@@ -20,6 +20,7 @@ import torch
 from mlplab.errors import CheckpointError, StateError, failure_text, is_out_of_memory
 from mlplab.runs.checkpoints import Saved, newest
 from mlplab.runs.compute_time import ComputeTime, Stopwatch
+from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.runs.job_record import JobRecord
 from mlplab.runs.record import write_data_report
 from mlplab.runs.signals import Signals
@@ -234,7 +235,7 @@ class Runner:
         stopwatch = Stopwatch()
         for _ in range(1 + self.plan.options.retries):
             try:
-                member = prepare_members([job.settings], self.cache)[0]
+                member = prepare_members([with_initial_weights(job.settings)], self.cache)[0]
                 self._report_data(member)
                 return member
             except (Exception, SystemExit):

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from mlplab.runs.resume_checks import result_config
+from mlplab.runs.resume_checks import result_config, stored_node
 from mlplab.settings import Settings
 
 _TO_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
@@ -24,14 +24,18 @@ class Hasher:
     def hash(self, config: Mapping[str, object]) -> str:
         """Return 16 hexadecimal digits: of the SHA-256 of the JSON text with sorted keys."""
         items = sorted(result_config(config).items())
-        text = "{" + ",".join([f"{_TO_JSON(key)}:{self._text(node)}" for key, node in items]) + "}"
+        text = (
+            "{"
+            + ",".join([f"{_TO_JSON(key)}:{self._text(key, node)}" for key, node in items])
+            + "}"
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _text(self, node: object) -> str:
+    def _text(self, key: str, node: object) -> str:
         if not isinstance(node, (dict, list)):
             return _TO_JSON(node)
         if (known := self._texts.get(id(node))) is None:
-            known = self._texts[id(node)] = node, _TO_JSON(node)
+            known = self._texts[id(node)] = node, _TO_JSON(stored_node(key, node))
         return known[1]
 
 

@@ -211,6 +211,8 @@ def make_plan(
     """
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
+    if len(settings) > 1 and (modes := {s.debug for s in settings} - {None}):
+        raise ConfigError(f"debug={modes.pop()} tries one configuration: leave out -m, or debug.")
     settings, options = limit_tracking(settings), options or Options()
     chosen = old.options.jobs if old else options.jobs or job_format(settings)
     options = dataclasses.replace(options, jobs=chosen)

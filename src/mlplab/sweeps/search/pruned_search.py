@@ -27,6 +27,7 @@ from mlplab.sweeps.search.successive_halving import Rungs, RungScores
 from mlplab.sweeps.search.trials import Trial, TrialMember, Trials
 from mlplab.terminal.output import note
 from mlplab.training import Callback, Group, Session
+from mlplab.training.time_limit import TimeLimit
 
 WORK_UNIT = 0
 """The index of the work unit under which a search stores its checkpoints."""
@@ -79,7 +80,7 @@ class PrunedSearch(Callback):
         self.trials = Trials()
         self.saves: dict[Group, Saves] = {}
         self.stopwatch = Stopwatch()  # since trials ended
-        callbacks = [self.trials, self, runner.compute_log, *runner.callbacks]
+        callbacks = [self.trials, self, TimeLimit(), runner.compute_log, *runner.callbacks]
         self.session = Session((), callbacks, fixed=True)
 
     def run(self, waiting: Sequence[Trial]) -> None:
