@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlplab import runs
 from mlplab.io.links import open_to_append
+from mlplab.mirroring.process import check_trackers, mirrored
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.checkpoints import Saved
 from mlplab.runs.distributed_run import run_rank
@@ -61,6 +62,7 @@ def run(
     FolderError for invalid input, before a folder is created. If training or a callback raises,
     the folder has the status `failed`.
     """
+    check_trackers(settings.tracking.mirror)
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks)
@@ -93,6 +95,7 @@ def resume(
     Raises CheckpointError, StateError or FolderError (all ValueErrors) if the checkpoint is damaged
     or belongs to another run.
     """
+    check_trackers(settings.tracking.mirror)
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks, folder, step, allowed)
@@ -146,6 +149,7 @@ def _train_and_record(
     data_hash, history = member.prepared.data_hash, group.history_buffer
     resumed_from = group.stepper.step if resumed else None
     with (
+        mirrored(folder, settings.tracking.mirror),
         contextlib.closing(checkpointer),
         Record(folder, settings, preprocessing, data_hash, history, resumed_from) as record,
     ):

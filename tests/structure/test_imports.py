@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "io": {"errors"},
     "terminal": set(),
     "tracking": {"errors", "io"},
+    "trackers": {"errors", "io"},
     "stacking": {"schema"},
     "validation": {"errors", "schema"},
     "training_options": {"schema"},
@@ -55,21 +56,22 @@ MAY_IMPORT = {
     "settings": BASE | COMPONENTS,
     "native": BASE | COMPONENTS | {"network.activations", "settings", "metrics"},
     "training": TRAINING - {"training"},
-    "config": BASE | {"network", "settings", "metrics", "native"},
+    "config": BASE | {"network", "settings", "metrics", "native", "trackers"},
     "model": TRAINING | {"data.tabular"},
     "runs": RUN - {"runs"},
+    "mirroring": BASE | {"config", "tracking", "trackers", "runs"},
     "pictures": RUN,
     "pictures.gallery": RUN | {"pictures"},
     "pictures.rendering": RUN | {"pictures", "pictures.gallery"},
     "pictures.lecture": BASE | COMPONENTS | {"network.activations", "pictures"},
     "playback": RUN | PICTURES,
-    "experiment": RUN | {"pictures", "pictures.rendering"},
+    "experiment": RUN | {"mirroring", "pictures", "pictures.rendering"},
     "sweeps.plan": RUN,
     "sweeps.execution.engines": BASE | {"config"},
     "sweeps.execution": RUN | PICTURES | {"sweeps.plan", "sweeps.execution.engines"},
     "sweeps.report": RUN | {"pictures", "sweeps.plan", "sweeps.execution"},
-    "sweeps": RUN | SWEEP | {"experiment"},
-    "sweeps.search": RUN | SWEEP | {"sweeps"},
+    "sweeps": RUN | SWEEP | {"mirroring", "experiment"},
+    "sweeps.search": RUN | SWEEP | {"mirroring", "sweeps"},
     "fitting": TRAINING | {"config", "model", "tracking"},
     "sklearn_base": {"fitting", "training"},
     "sklearn": {"fitting", "sklearn_base", "training"},
@@ -81,7 +83,7 @@ MAY_IMPORT = {
         | PICTURES
         | SWEEP
         | {"pictures.lecture", "playback", "experiment", "sweeps"}
-        | {"sweeps.search", "cli", "export"}
+        | {"sweeps.search", "cli", "export", "mirroring", "trackers"}
     ),
     "__main__": {"cli"},
     "hydra_plugins.mlplab_launcher": {"sweeps"},
