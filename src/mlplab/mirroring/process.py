@@ -15,7 +15,7 @@ from mlplab.extras import require
 from mlplab.io.links import make_folder, open_to_append
 from mlplab.mirroring.state import FOLDER, sent_so_far
 from mlplab.python_command import python_command, safe_environment
-from mlplab.terminal.output import note
+from mlplab.terminal.output import count, note
 from mlplab.terminal.suggested import mirror_command
 from mlplab.trackers import find, names
 
@@ -96,22 +96,21 @@ def _end(folder: Path, processes: dict[str, subprocess.Popen[bytes] | None]) -> 
         except subprocess.TimeoutExpired:
             _left.append(process)
             note(
-                f"{name} is still being sent what is in {folder} ({_progress(folder, name)}), in the"
-                f" background; {folder / FOLDER / f'{name}.log'} has its errors, and"
-                f" `{mirror_command(folder, name)}` sends what is missing then"
+                f"{name} has {_progress(folder, name)} so far, and gets the rest in the background"
+                f" (errors: {folder / FOLDER / f'{name}.log'}). `{mirror_command(folder, name)}`"
+                " sends what it may lack then."
             )
             continue
         if code:
             note(
-                f"{name} did not get all that is in {folder} ({_progress(folder, name)}):"
-                f" {_reason(folder, name)}; `{mirror_command(folder, name)}` sends what is missing"
+                f"{name} has only {_progress(folder, name)}: {_reason(folder, name)}."
+                f" `{mirror_command(folder, name)}` sends the rest later."
             )
 
 
 def _progress(folder: Path, tracker: str) -> str:
-    sent = sent_so_far(folder, tracker)
     is_sweep = (folder / "plan.yaml").is_file()
-    return f"{sent:,} {'jobs' if is_sweep else 'evaluations'} so far"
+    return count(sent_so_far(folder, tracker), "job" if is_sweep else "evaluation")
 
 
 def _reason(folder: Path, tracker: str) -> str:

@@ -95,6 +95,8 @@ def _settings(wandb: Any) -> Any:
         x_disable_meta=True,
         x_disable_stats=True,
         x_disable_machine_info=True,
+        x_save_requirements=False,
+        symlink=False,  # a run folder may be moved, and what a pack has is in a temporary file
     )
 
 
