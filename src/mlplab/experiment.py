@@ -149,10 +149,11 @@ def _train_and_record(
     data_hash, history = member.prepared.data_hash, group.history_buffer
     resumed_from = group.stepper.step if resumed else None
     with (
-        mirrored(folder, settings.tracking.mirror),
+        contextlib.ExitStack() as mirror,  # which ends after the status of a failure is written
         contextlib.closing(checkpointer),
         Record(folder, settings, preprocessing, data_hash, history, resumed_from) as record,
     ):
+        mirror.enter_context(mirrored(folder, settings.tracking.mirror))
         plotter = _live_plotter(record, member, recorder, log, quiet)
         session.callbacks += [record, *([plotter] if plotter else []), checkpointer, *callbacks]
         outcome, stopped_by = process.train(session, settings.name, quiet)

@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "config": BASE | {"network", "settings", "metrics", "native", "trackers"},
     "model": TRAINING | {"data.tabular"},
     "runs": RUN - {"runs"},
-    "mirroring": BASE | {"config", "tracking", "trackers", "runs"},
+    "mirroring": BASE | {"config", "settings", "tracking", "trackers", "runs"},
     "pictures": RUN,
     "pictures.gallery": RUN | {"pictures"},
     "pictures.rendering": RUN | {"pictures", "pictures.gallery"},

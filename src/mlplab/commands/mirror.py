@@ -11,7 +11,6 @@ from mlplab.commands.folder_arguments import (
     Options,
     Parser,
     kind,
-    load_plugins,
     require_plan,
 )
 from mlplab.config.run_dir import split_job

@@ -53,7 +53,7 @@ def register(group: str, name: str) -> Callable[[P], P]:
 
     def decorate(component: P) -> P:
         if group == "tracker":
-            trackers.register(name, component)  # type: ignore[arg-type]
+            trackers.register(name, component)
             return component
         _check(group, name, component)
         check_contract(group, name, component)

@@ -91,7 +91,6 @@ class RunContents:
                     if below == "artifacts" or path.suffix in _PICTURES:
                         yield from _regular(self.folder, f"{below}/{path.name}")
 
-
     def stamps(self, weights: bool) -> list[tuple[str, int, int]]:
         """Return name, size and time of each artifact."""
         return _stamps(self.artifacts(weights))
@@ -161,9 +160,7 @@ class SweepContents:
         names = [] if folder.is_symlink() or not folder.is_dir() else os.listdir(folder)
         numbers = sorted(int(name) for name in names if re.fullmatch(r"[0-9]{1,9}", name))
         jobs = {n: RunContents(folder / str(n)) for n in numbers if n not in without}
-        return {
-            n: job for n, job in jobs.items() if not job.folder.is_symlink() and job.summary
-        }
+        return {n: job for n, job in jobs.items() if not job.folder.is_symlink() and job.summary}
 
     def _read_plan_again(self) -> None:
         """Read the plan again if a search has added trials to it."""
@@ -221,7 +218,6 @@ class PackedContents(RunContents):
         write_json(folder / "summary.json", self.summary)
         for name in ("config.yaml", "summary.json"):
             yield name, folder / name
-
 
     def stamps(self, weights: bool) -> list[tuple[str, int, int]]:
         """Nothing: a pack never changes."""

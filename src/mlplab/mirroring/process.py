@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mlplab.config import plugins
@@ -15,6 +15,7 @@ from mlplab.extras import require
 from mlplab.io.links import make_folder, open_to_append
 from mlplab.mirroring.state import FOLDER, sent_so_far
 from mlplab.python_command import python_command, safe_environment
+from mlplab.settings import Settings
 from mlplab.terminal.output import count, note
 from mlplab.terminal.suggested import mirror_command
 from mlplab.trackers import find, names
@@ -39,6 +40,16 @@ def check_trackers(wanted: Sequence[str], key: str = "tracking.mirror") -> None:
         tracker = find(name)
         if tracker.modules:
             require(f"`{key}` {name}", tracker.extra or name, *tracker.modules)
+
+
+def checked_trackers(settings: Iterable[Settings]) -> list[str]:
+    """Return the names of the trackers to which one of these jobs is mirrored, after checking them
+    as `check_trackers` does.
+    """
+    lists = {id(one.tracking): one.tracking.mirror for one in settings}
+    wanted = list(dict.fromkeys(name for names in lists.values() for name in names))
+    check_trackers(wanted)
+    return wanted
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ class Mirror:
         """
         if isinstance(self._contents, SweepContents):
             self._sync_sweep(self._contents, ended)
-        else:
+        elif (self.folder / "config.yaml").is_file():
             self._sync_run("", self._contents, self._tracked(self._contents), ended)
 
     def has_job(self, number: int) -> bool:
@@ -204,8 +204,7 @@ class _Opened:
 
 
 def root_of(folder: Path) -> Path:
-    """Return the folder of the outputs that a run or sweep is in: outputs/, or that of outputs=DIR.
-    """
+    """Return the folder of the outputs that a run or sweep is in, by default outputs/."""
     for parent in folder.absolute().parents:
         if parent.name in ("runs", "sweeps"):
             return parent.parent
@@ -241,13 +240,13 @@ def _identify(folder: Path) -> str:
 
 
 def _experiment(contents: Contents, parent: TrackedRun | None) -> str:
-    name = contents.summary.get("name") or contents.params.get("name") or contents.folder.parent.name
+    name = (
+        contents.summary.get("name") or contents.params.get("name") or contents.folder.parent.name
+    )
     return parent.experiment if parent is not None else str(name)
 
 
-def _tags(
-    contents: Contents, folder: Path, number: int | None
-) -> dict[str, str]:
+def _tags(contents: Contents, folder: Path, number: int | None) -> dict[str, str]:
     """The tags of a run: its folder, name, seed, the version and the commit."""
     values = contents.summary
     origin, params = contents.origin, contents.params

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.io.files import write_json
-from mlplab.io.links import make_folder, refuse_links
+from mlplab.io.links import make_folder, open_to_append, refuse_links
 from mlplab.io.locks import try_lock
 from mlplab.runs.run_index import json_or_empty
 
@@ -118,16 +118,11 @@ def locked(folder: Path, tracker: str, wait: Callable[[], None]) -> Iterator[Non
     """Let one process at a time mirror a folder to a tracker; `wait` is called now and then while
     another one does. A folder that cannot be written to, or has no locks, is not locked.
     """
-    descriptor = -1
-    with contextlib.suppress(OSError):
-        path = make_folder(folder / FOLDER) / f".{tracker}.lock"
-        refuse_links([path])
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        while not try_lock(descriptor):
-            wait()
-            time.sleep(0.2)
-    try:
+    with contextlib.ExitStack() as lock:
+        with contextlib.suppress(OSError):
+            path = make_folder(folder / FOLDER) / f".{tracker}.lock"
+            file = lock.enter_context(open_to_append(path))
+            while not try_lock(file.fileno()):
+                wait()
+                time.sleep(0.2)
         yield
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)

@@ -16,7 +16,7 @@ from mlplab.config.composition import compose, hydra_search_path, initialized, p
 from mlplab.config.expand import override_value
 from mlplab.config.overrides import check_hydra_override, parse_overrides, to_hydra
 from mlplab.errors import ConfigError
-from mlplab.mirroring.process import mirrored
+from mlplab.mirroring.process import checked_trackers, mirrored
 from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.hashing import job_hash
@@ -79,7 +79,7 @@ def run(request: SweepRequest, folder: Path) -> Sweep:
                 note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
     if task.ended is not None:
         return task.ended
-    with mirrored(folder, run_sweep.trackers_of(request.settings)):
+    with mirrored(folder, checked_trackers(request.settings)):
         return run_sweep.plan_from_existing(
             request.settings, folder, request.options, composer.overrides
         )
@@ -199,7 +199,7 @@ def sweep(task: object, launcher: Launcher) -> Sequence[JobReturn]:
         for job in plan.jobs
     ]
     _fix_ray_config(launcher)
-    with mirrored(folder, run_sweep.trackers_of(request.settings)):
+    with mirrored(folder, checked_trackers(request.settings)):
         return _launch(launcher, jobs, mlplab_task, plan)
 
 

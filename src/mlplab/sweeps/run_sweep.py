@@ -24,7 +24,7 @@ from mlplab.errors import (
 )
 from mlplab.extras import require
 from mlplab.io.files import yaml_line
-from mlplab.mirroring.process import check_trackers, mirrored
+from mlplab.mirroring.process import checked_trackers, mirrored
 from mlplab.runs import RunFolder, create
 from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
@@ -90,7 +90,7 @@ def write_sweep_plan(
     is not installed.
     """
     engines.need(options.engine)  # before a folder is created
-    check_trackers(trackers_of(settings))
+    checked_trackers(settings)
     if not (folder / NAME).is_file():
         plan = planning.make_plan(settings, options, overrides, plugins, None, config_dirs)
         create_or_join(folder)
@@ -189,16 +189,8 @@ def train(
     """Train the missing jobs of a plan and write summary.json, results.csv, summary.md and
     report.html. Several processes may do this at once.
     """
-    trackers = trackers_of([job.settings for job in plan.jobs])
-    check_trackers(trackers)
-    with mirrored(folder, trackers):
+    with mirrored(folder, checked_trackers(job.settings for job in plan.jobs)):
         return _train(plan, folder, quiet, callbacks)
-
-
-def trackers_of(settings: Sequence[Settings]) -> list[str]:
-    """Return the names of the trackers to which one of these jobs is mirrored."""
-    lists = {id(one.tracking): one.tracking.mirror for one in settings}
-    return list(dict.fromkeys(name for names in lists.values() for name in names))
 
 
 def _train(plan: Plan, folder: Path, quiet: bool, callbacks: Sequence[Callback]) -> Sweep:

@@ -102,8 +102,8 @@ class Tracker:
         raise NotImplementedError
 
     def close(self, status: str, summary: Mapping[str, float]) -> None:
-        """End the run. `status` is done, diverged, pruned, interrupted, failed or running, `summary`
-        has the final numbers: val_best/loss and others of the best weights, test/loss, best_epoch.
-        A run that was interrupted may be opened again.
+        """End the run. `status` is done, diverged, pruned, interrupted or failed; `summary` has the
+        final numbers: val_best/loss and others of the best weights, test/loss, best_epoch. A run
+        that was interrupted, or is extended, is opened again.
         """
         raise NotImplementedError

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlplab.io.links import make_folder, open_to_append
 from mlplab.io.locks import try_lock
 from mlplab.trackers.base import Evaluation, TrackedRun, Tracker
 
@@ -69,7 +71,7 @@ class MlflowTracker(Tracker):
     def _known(self, run: TrackedRun) -> str | None:
         """The MLflow run that mirrors this run, unless there is none or it was deleted."""
         if (run_id := run.saved.get("run")) is not None:
-            with contextlib.suppress(_missing()):
+            with contextlib.suppress(_failure()):
                 stored = self._client.get_run(run_id)
                 if stored.info.lifecycle_stage == "active":
                     return run_id
@@ -150,8 +152,6 @@ class MlflowTracker(Tracker):
         self._client.log_artifact(self._run_id, str(path), folder or None)
 
     def close(self, status: str, summary: Mapping[str, float]) -> None:
-        import time
-
         epoch = int(summary.get("best_epoch", 0))
         self._log((name, value, time.time(), epoch) for name, value in summary.items())
         self._set_tags({"mlplab.status": status})
@@ -182,26 +182,18 @@ def _locked(uri: str) -> Iterator[None]:
     if not uri.startswith("sqlite:///") or URI in os.environ:
         yield
         return
-    import time
-
     path = Path(uri.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    if not path.parent.is_dir():
+        make_folder(path.parent)
+    with open_to_append(Path(f"{path}.lock")) as file:
         with contextlib.suppress(OSError):  # a file system without locks
-            while not try_lock(descriptor):
+            while not try_lock(file.fileno()):
                 time.sleep(0.2)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _experiment_name(run: TrackedRun) -> str:
     return os.environ.get(NAME) or run.experiment
-
-
-def _missing() -> type[Exception]:
-    return _failure()
 
 
 def _failure() -> type[Exception]:

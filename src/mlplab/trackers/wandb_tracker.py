@@ -12,9 +12,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mlplab.io.links import make_folder
 from mlplab.trackers.base import Evaluation, TrackedRun, Tracker
 
-DEFAULTS = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_START_METHOD": "thread"}
+DEFAULTS = {
+    "WANDB_SILENT": "true",
+    "WANDB_ERROR_REPORTING": "false",
+    "WANDB_START_METHOD": "thread",
+}
 """Environment variables, unless the user has set them."""
 
 
@@ -42,7 +47,8 @@ class WandbTracker(Tracker):
     def open(self, run: TrackedRun) -> None:
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._folder.is_dir():
+            make_folder(self._folder)
         wandb: Any = import_module("wandb")
         group = run.parent or (run if run.kind == "sweep" else None)
         options = {} if os.environ.get("WANDB_PROJECT") else {"project": _project(run.experiment)}
