@@ -14,10 +14,11 @@ from typing import Any
 from mlplab.config.plugins import register
 from mlplab.trackers import Tracker
 
+NAME = "recorder"
 RECORDS: list[dict[str, Any]] = []
 
 
-@register("tracker", "recorder")
+@register("tracker", NAME)
 class Recorder(Tracker):
     """Keeps what it is sent."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import fake_tracker  # noqa: F401: registers `recorder`
+import fake_tracker
 import pytest
 from pauses import interrupt_at
 
@@ -48,7 +48,7 @@ PLACEHOLDERS = {
     "-m": "",
     "-o": "-o",
     "--to": "--to",
-    "TRACKER": "recorder",
+    "TRACKER": fake_tracker.NAME,
 }
 MORE = (
     ("runs", "compare", FOLDER, FOLDER),

@@ -10,19 +10,21 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplab.config.root import GROUPS
 from mlplab.io.files import write_json, write_yaml
 from mlplab.io.reading import reading
 from mlplab.runs.flat_config import flat_config
-from mlplab.runs.pack_reader import PackedHistories
 from mlplab.runs.packs import Packs, is_packed
 from mlplab.runs.plan_text import NAME as PLAN
 from mlplab.runs.plan_text import PlannedConfigs
 from mlplab.runs.run_index import json_or_empty, summary_of
 from mlplab.trackers import Evaluation
 from mlplab.tracking import read_metrics
+
+if TYPE_CHECKING:
+    from mlplab.runs.pack_reader import PackedHistories
 
 FINAL = ("done", "diverged", "pruned", "failed", "interrupted")
 """Statuses of a run that is not in training."""
@@ -105,8 +107,13 @@ class SweepContents:
         self.folder = folder
         self.is_packed = is_packed(folder)
         self._packs, self._configs = Packs(folder), PlannedConfigs(str(folder))
-        self._histories = PackedHistories(self._packs.locate)
         self._plan_stamp: object = None
+
+    @cached_property
+    def _histories(self) -> PackedHistories:
+        from mlplab.runs.pack_reader import PackedHistories  # imports torch
+
+        return PackedHistories(self._packs.locate)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -207,17 +214,14 @@ class PackedContents(RunContents):
         lists = {name: column.tolist() for name, column in columns.items()}
         return lists, self._packs.ended(self._number)
 
-    @cached_property
-    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="mlplab-mirror-")
-
     def artifacts(self, weights: bool) -> Artifacts:
         """Yield the configuration and the summary, as `mlplab open` would write them."""
-        folder = Path(self._temporary.name)
-        write_yaml(folder / "config.yaml", _nested(self.params))
-        write_json(folder / "summary.json", self.summary)
-        for name in ("config.yaml", "summary.json"):
-            yield name, folder / name
+        with tempfile.TemporaryDirectory(prefix="mlplab-mirror-") as folder:
+            config, summary = Path(folder, "config.yaml"), Path(folder, "summary.json")
+            write_yaml(config, _nested(self.params))
+            write_json(summary, self.summary)
+            yield config.name, config
+            yield summary.name, summary
 
     def stamps(self, weights: bool) -> list[tuple[str, int, int]]:
         """Nothing: a pack never changes."""

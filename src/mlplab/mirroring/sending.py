@@ -71,7 +71,7 @@ class Mirror:
         if isinstance(self._contents, SweepContents):
             self._sync_sweep(self._contents, ended)
         elif (self.folder / "config.yaml").is_file():
-            self._sync_run("", self._contents, self._tracked(self._contents), ended)
+            self._sync_run(self._contents, ended)
 
     def has_job(self, number: int) -> bool:
         """Whether this is a sweep with a job of this number that has ended."""
@@ -83,12 +83,11 @@ class Mirror:
         jobs = sweep.ended_jobs(without=frozenset() if ended else self._settled)
         if self.only is not None:
             jobs = {number: job for number, job in jobs.items() if number == self.only}
-        waiting = [n for n, job in jobs.items() if not self._is_complete(str(n), job)]
+        waiting = [n for n, job in jobs.items() if not self._is_complete(_key(n), job)]
         if waiting or not ended or not self._is_complete("", sweep):
-            self._sync_run("", sweep, parent, ended)
+            self._sync_run(sweep, ended)
         for number in waiting:
-            tracked = self._tracked(jobs[number], number, parent)
-            self._sync_run(str(number), jobs[number], tracked, True)
+            self._sync_run(jobs[number], True, number, parent)
         self._settled |= set(jobs)
         self.counts.runs = 1 + len(self._settled)
 
@@ -100,7 +99,7 @@ class Mirror:
     def _tracked(
         self, contents: Contents, number: int | None = None, parent: TrackedRun | None = None
     ) -> TrackedRun:
-        key = "" if number is None else str(number)
+        key = _key(number)
         sent = self._state.of(key)
         attempt = f"-{sent.attempt}" if sent.attempt else ""
         identity = f"{self._state.id}{'/' if key else ''}{key}{attempt}"
@@ -119,14 +118,21 @@ class Mirror:
             saved=sent.saved,
         )
 
-    def _sync_run(self, key: str, contents: Contents, tracked: TrackedRun, ended: bool) -> None:
+    def _sync_run(
+        self,
+        contents: Contents,
+        ended: bool,
+        number: int | None = None,
+        parent: TrackedRun | None = None,
+    ) -> None:
+        key = _key(number)
         opened = self._open.get(key)
         if opened is None:
             self.counts.runs = max(self.counts.runs, 1)
             if ended and self._is_complete(key, contents):
                 return
             opened = self._open[key] = _Opened(self._make(self.root), self._state.of(key))
-            self._start(opened, contents, tracked)
+            self._start(opened, contents, number, parent)
         self._send_evaluations(opened, contents, ended)
         if not ended:
             return
@@ -140,7 +146,9 @@ class Mirror:
         del self._open[key]
         self._state.write()
 
-    def _start(self, opened: _Opened, contents: Contents, tracked: TrackedRun) -> None:
+    def _start(
+        self, opened: _Opened, contents: Contents, number: int | None, parent: TrackedRun | None
+    ) -> None:
         sent = opened.sent
         rows = evaluations(contents)
         changed = sent.rows and _digest_of(rows[: sent.rows]).hexdigest()[:16] != sent.digest
@@ -154,7 +162,7 @@ class Mirror:
             sent.artifacts.clear()
         sent.summary = ""
         self._state.write()
-        opened.tracker.open(tracked)
+        opened.tracker.open(self._tracked(contents, number, parent))
         self.beat()
         opened.tracker.params(contents.params)
         self.beat()
@@ -201,6 +209,11 @@ class _Opened:
     sent: Sent
     exact: hashlib._Hash = field(default_factory=hashlib.sha256)
     stamp: object = ()
+
+
+def _key(number: int | None) -> str:
+    """The key of a job in the state, or that of the run or sweep itself."""
+    return "" if number is None else str(number)
 
 
 def root_of(folder: Path) -> Path:
