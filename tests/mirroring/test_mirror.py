@@ -14,6 +14,7 @@ from pauses import interrupt_at
 import mlplab
 from mlplab import experiment, trackers
 from mlplab.cli import main
+from mlplab.commands.mirror import mirror
 from mlplab.config import plugins, settings_of_folder
 from mlplab.errors import ConfigError, LinkError
 from mlplab.mirroring import contents, sending
@@ -111,8 +112,6 @@ def test_one_job_of_a_sweep_and_then_the_others(form, outputs, capsys):
     assert {record["parent"] for record in opened[1:]} == {first[0]["id"]}
     assert "7 evaluations" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="no job 8"):
-        from mlplab.commands.mirror import mirror
-
         mirror([f"{folder}:8", "--to", fake_tracker.NAME])
 
 
@@ -154,16 +153,16 @@ def test_a_training_is_followed_row_by_row(outputs, monkeypatch):
     folder = outputs / "runs" / "xor" / "run"
     complete = (folder / "metrics.csv").read_text().splitlines(keepends=True)
     shutil.move(folder / "summary.json", outputs / "summary.json")
-    mirror = Mirror(folder, fake_tracker.NAME)
+    sender = Mirror(folder, fake_tracker.NAME)
     for count in (2, 2, 5, 8):
         (folder / "metrics.csv").write_text("".join(complete[:count]))
-        mirror.sync(False)
+        sender.sync(False)
     assert [len(one["rows"]) for one in fake_tracker.RECORDS if one["method"] == "metrics"] == [
         *(1, 3, 3)
     ]
     assert sent_so_far(folder, fake_tracker.NAME) == 7
     shutil.move(outputs / "summary.json", folder / "summary.json")
-    mirror.sync(True)
+    sender.sync(True)
     assert fake_tracker.RECORDS[-1]["method"] == "close"
     assert fake_tracker.RECORDS[-1]["status"] == "done"
 
@@ -199,13 +198,13 @@ def test_another_target_gets_everything(outputs, sent, monkeypatch, tmp_path):
 def test_a_failure_is_tried_again_where_it_happened(outputs, sent, monkeypatch):
     folder = outputs / "sweeps" / "xor" / "folders"
     monkeypatch.setenv("RECORDER_FAULT", "raise")
-    mirror = Mirror(folder, fake_tracker.NAME)
+    sender = Mirror(folder, fake_tracker.NAME)
     with pytest.raises(OSError, match="gone"):
-        mirror.sync(True)
-    mirror.forget()
+        sender.sync(True)
+    sender.forget()
     monkeypatch.delenv("RECORDER_FAULT")
     fake_tracker.RECORDS.clear()
-    mirror.sync(True)
+    sender.sync(True)
     closed = [record["status"] for record in fake_tracker.RECORDS if record["method"] == "close"]
     assert closed == ["done"] * 3
     assert sent(folder) == {}
