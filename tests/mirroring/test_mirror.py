@@ -210,14 +210,14 @@ def test_a_failure_is_tried_again_where_it_happened(outputs, sent, monkeypatch):
     assert sent(folder) == {}
 
 
-def test_a_link_in_place_of_the_state_is_refused(outputs, tmp_path):
+def test_a_link_instead_of_the_state_is_refused(outputs, tmp_path):
     folder = outputs / "runs" / "xor" / "run"
     (folder / FOLDER).symlink_to(tmp_path)
     with pytest.raises(LinkError):
         Mirror(folder, fake_tracker.NAME)
 
 
-def test_final_numbers_have_names_of_their_own():
+def test_final_numbers_have_other_names_than_evaluations():
     summary = {"best_epoch": 3, "metrics": {"val/loss": None, "test/loss": 1.0, "train/f1": 0.5}}
     numbers = contents.final_numbers(summary, ("best_epoch", "epochs"))
     assert math.isnan(numbers.pop("val_best/loss"))
