@@ -252,6 +252,9 @@ def test_a_class_that_is_no_tracker_is_refused():
 
     with pytest.raises(ConfigError, match="it lacks params, metrics, artifact, close"):
         plugins.register("tracker", "half")(Half)
+    of_notebook = type("OfNotebook", (fake_tracker.Recorder,), {"__module__": "__main__"})
+    with pytest.raises(ConfigError, match="write it into another file"):
+        plugins.register("tracker", "of_notebook")(of_notebook)
     with pytest.raises(ConfigError, match="taken"):
         plugins.register("tracker", "mlflow")(fake_tracker.Recorder)
 

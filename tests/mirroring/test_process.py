@@ -20,6 +20,8 @@ from mlplab.mirroring.state import FOLDER
 
 MIRROR = f"tracking.mirror=[{fake_tracker.NAME}]"
 
+LATER = f"mlplab mirror run --to recorder --plugin {fake_tracker.__file__}"
+
 
 @pytest.fixture
 def recorder(monkeypatch, tmp_path):
@@ -48,7 +50,7 @@ def test_a_run_and_a_sweep_are_mirrored_by_a_process(recorder, tmp_path, monkeyp
     run = mlplab.run([*QUICK, MIRROR], "run")
     mlplab.sweep([*QUICK, MIRROR, "seeds=2"], "sweep")
     assert digest(run.folder) == digest(plain.folder)
-    assert "`mlplab mirror run --to recorder` sends what it may lack" in capfd.readouterr().err
+    assert f"`{LATER}` sends what it may lack then." in capfd.readouterr().err
     wait_for_end()
     runs = {one["name"]: one for one in received(recorder).values()}
     assert sorted(runs) == ["run", "sweep", "sweep/0", "sweep/1"]
@@ -68,7 +70,7 @@ def test_a_tracker_that_fails_is_named_with_the_command_for_later(
     assert run.status == "done"
     [line] = [line for line in capfd.readouterr().err.splitlines() if "recorder" in line]
     assert line.startswith("note: recorder has only 0 evaluations: ")
-    assert line.endswith("`mlplab mirror run --to recorder` sends the rest later.")
+    assert line.endswith(f"`{LATER}` sends the rest later.")
     assert ("the server is gone" in line) == (fault == "raise")
 
 

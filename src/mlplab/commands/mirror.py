@@ -62,7 +62,9 @@ def mirror(arguments: Sequence[str]) -> int:
     if args.follow:
         plugins.load(args.plugin)
         from mlplab.mirroring.follow import follow
+        from mlplab.mirroring.process import check_trackers
 
+        check_trackers(args.to, "--to")
         return follow(args.folder[0], args.to[0])
     selected = [(folder, *_selected(folder)) for folder in args.folder]
     plugins.load(args.plugin)
@@ -112,8 +114,16 @@ def _send(shown: Path, folder: Path, number: int | None, name: str, weights: boo
     """Send what one tracker lacks, and print what that was; return 1 if it failed."""
     from mlplab.mirroring.sending import Mirror
     from mlplab.mirroring.state import locked
+    from mlplab.terminal.output import note
 
-    with locked(folder, name, lambda: None):
+    waiting: list[str] = []
+
+    def wait() -> None:
+        if not waiting:
+            waiting.append(name)
+            note(f"another process sends {folder} to {name}, as during a training; waiting for it")
+
+    with locked(folder, name, wait):
         mirror = Mirror(folder, name, only=number, weights=weights)
         if number is not None and not mirror.has_job(number):
             raise ConfigError(f"{folder} has no job {number} that has ended.")

@@ -50,18 +50,18 @@ class Watchdog:
             time.sleep(0.5)
             now = time.monotonic()
             if now - self._last > self._stall or now > self._end:
-                slow = "is too slow" if now > self._end else f"has not answered for {STALL:.0f} s"
-                print(f"the tracker {slow}", file=sys.stderr, flush=True)
+                answer = "is slow" if now > self._end else f"has not answered for {STALL:.0f} s"
+                print(f"the tracker {answer}", file=sys.stderr, flush=True)
                 os._exit(3)
 
 
-def follow(folder: Path, tracker: str, parent: int = 0) -> int:
+def follow(folder: Path, tracker: str) -> int:
     """Mirror what a training writes into a folder until it has ended; return the exit code. Errors
     of the tracker are printed, and it is tried again.
     """
     with contextlib.suppress(OSError):
         os.nice(5)  # the training comes first
-    watchdog = Watchdog()
+    watchdog, parent = Watchdog(), os.getppid()
     with locked(folder, tracker, watchdog.beat):
         mirror = Mirror(folder, tracker, beat=watchdog.beat)
         failed_at, took, ended = -RETRY, 0.0, False
@@ -75,7 +75,7 @@ def follow(folder: Path, tracker: str, parent: int = 0) -> int:
                 took = time.monotonic() - started
             if ended:
                 return int(failed)
-            ended = _wait_for_end(watchdog, max(PAUSE, 20 * took))
+            ended = _wait_for_end(watchdog, parent, max(PAUSE, 20 * took))
             if ended:
                 watchdog.end_within(LINGER)
 
@@ -90,12 +90,14 @@ def _sync(mirror: Mirror, ended: bool) -> bool:
         return False
 
 
-def _wait_for_end(watchdog: Watchdog, seconds: float) -> bool:
-    """Wait, and return whether the training has ended: it closes our standard input."""
+def _wait_for_end(watchdog: Watchdog, parent: int, seconds: float) -> bool:
+    """Wait, and return whether the training has ended: it says so on our standard input, or its
+    process has ended.
+    """
     deadline = time.monotonic() + seconds
     while (rest := deadline - time.monotonic()) > 0:
         watchdog.beat()
         readable, _, _ = select.select([sys.stdin], [], [], min(rest, 5.0))
-        if readable:
-            return not os.read(sys.stdin.fileno(), 64)
+        if readable or os.getppid() != parent:
+            return True
     return False

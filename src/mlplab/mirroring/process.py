@@ -99,6 +99,7 @@ def _end(folder: Path, processes: dict[str, subprocess.Popen[bytes] | None]) -> 
     for process in running.values():
         with contextlib.suppress(OSError):
             assert process.stdin is not None
+            process.stdin.write(b"end\n")  # a fork of this process may keep the pipe open
             process.stdin.close()
     deadline = time.monotonic() + WAIT
     for name, process in running.items():
@@ -108,15 +109,21 @@ def _end(folder: Path, processes: dict[str, subprocess.Popen[bytes] | None]) -> 
             _left.append(process)
             note(
                 f"{name} has {_progress(folder, name)} so far, and gets the rest in the background"
-                f" (errors: {folder / FOLDER / f'{name}.log'}). `{mirror_command(folder, name)}`"
+                f" (errors: {folder / FOLDER / f'{name}.log'}). `{_command(folder, name)}`"
                 " sends what it may lack then."
             )
             continue
         if code:
             note(
                 f"{name} has only {_progress(folder, name)}: {_reason(folder, name)}."
-                f" `{mirror_command(folder, name)}` sends the rest later."
+                f" `{_command(folder, name)}` sends the rest later."
             )
+
+
+def _command(folder: Path, tracker: str) -> str:
+    """The command line that sends what is missing."""
+    files = [] if find(tracker).extra else plugins.loaded_files()
+    return mirror_command(folder, tracker, [str(file) for file in files])
 
 
 def _progress(folder: Path, tracker: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -42,10 +41,10 @@ def register(name: str, tracker: type[Tracker]) -> None:
     )
     if name in _SHIPPED or not same:
         raise ConfigError(f"The plugin's tracker `{name}` has a name that is taken.")
-    if tracker.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
+    if tracker.__module__ == "__main__":
         raise ConfigError(
-            f"The tracker `{name}` is defined in a notebook or at a prompt, and trackers run in a"
-            " process of their own: write it into a file, and load that with"
+            f"The tracker `{name}` is defined in a notebook or the script that runs, and trackers"
+            " run in another process: write it into another file, and load that with"
             " mlplab.config.plugins.load([FILE]) or --plugin FILE."
         )
     _registered[name] = tracker
