@@ -12,7 +12,7 @@ SUITES = {
     "lecture": "the claims of the lecture, over all seeds",
     "fuzz": "full products of choices, and fuzzed input",
     "timing": "assertions on seconds, memory and file counts; needs an idle machine",
-    "cluster": "torchrun, Slurm and Ray, started by the tests; skipped if not installed",
+    "cluster": "torchrun, Slurm, Ray and MLflow, started by the tests; skipped if not installed",
 }
 """The suites of the campaign, and what they test."""
 

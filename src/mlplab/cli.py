@@ -116,6 +116,11 @@ COMMANDS = {
         "redraw a run's pictures and playback page, or rebuild or regroup a sweep's report",
         "mlplab.commands.report:report",
     ),
+    "mirror": Command(
+        "mirror DIR --to TRACKER",
+        "send a finished run or sweep to MLflow or Weights & Biases",
+        "mlplab.commands.mirror:mirror",
+    ),
     "rebuild-events": Command(
         "rebuild-events DIR",
         "regenerate the TensorBoard files of a run, or of a sweep's configurations",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlplab import runs
 from mlplab.io.links import open_to_append
+from mlplab.mirroring.process import check_trackers, mirrored
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.checkpoints import Saved
 from mlplab.runs.distributed_run import run_rank
@@ -66,6 +67,7 @@ def run(
     the folder has the status `failed`.
     """
     check_callbacks(callbacks)
+    check_trackers(settings.tracking.mirror)
     with TrainingProcess.started(settings) as process:
         settings = with_initial_weights(settings)
         if process.is_follower:
@@ -105,6 +107,7 @@ def resume(
     """
     check_callbacks(callbacks)
     settings = with_initial_weights(replace(settings, folder=folder))
+    check_trackers(settings.tracking.mirror)
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks, folder, step, allowed)
@@ -161,9 +164,11 @@ def _train_and_record(
     data_hash, history = member.prepared.data_hash, group.history_buffer
     resumed_from = group.stepper.step if resumed else None
     with (
+        contextlib.ExitStack() as mirror,  # which ends after the status of a failure is written
         contextlib.closing(checkpointer),
         Record(folder, settings, preprocessing, data_hash, history, resumed_from) as record,
     ):
+        mirror.enter_context(mirrored(folder, settings.tracking.mirror))
         plotter = _live_plotter(record, member, recorder, log, quiet)
         session.callbacks += [record, *([plotter] if plotter else []), checkpointer, *callbacks]
         if settings.training.time_limit is not None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.schema import Component, choice, integer, number
+from mlplab.errors import FieldError
+from mlplab.schema import Component, anything, choice, integer, number
 from mlplab.validation import Holdout, Validation
 
 if TYPE_CHECKING:
@@ -57,6 +58,17 @@ class Tracking(Component):
         "how a sweep stores its jobs: a folder for each, or packed, many in one file, from which"
         " `mlplab open` makes the folder of a job; auto packs more than 200 jobs",
     )
+    mirror: list[str] = anything(
+        [],
+        "trackers to which the run is mirrored while it trains, such as [mlflow, wandb]; `mlplab"
+        " mirror` does it later",
+    )
+
+    def check(self) -> None:
+        """Raise FieldError unless `mirror` is a list of names."""
+        is_list = isinstance(self.mirror, (list, tuple))
+        if not is_list or not all(isinstance(name, str) for name in self.mirror):
+            raise FieldError("mirror", self.mirror, "is not a list of names, such as [mlflow]")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fake_tracker
 import pytest
 from pauses import interrupt_at
 
@@ -46,6 +47,8 @@ PLACEHOLDERS = {
     "...": "",
     "-m": "",
     "-o": "-o",
+    "--to": "--to",
+    "TRACKER": fake_tracker.NAME,
 }
 MORE = (
     ("runs", "compare", FOLDER, FOLDER),

@@ -767,6 +767,10 @@ def test_c18_python_is_started_through_one_function():
             starting[path.relative_to(source).as_posix()] = starts
     assert starting == {
         "python_command.py": {"sys.executable"},
+        # this program, as `mlplab mirror`
+        "mirroring/process.py": {
+            *("subprocess.Popen", "subprocess.PIPE", "subprocess.TimeoutExpired"),
+        },
         "native/compiler.py": {"subprocess.run", "subprocess.TimeoutExpired"},  # the C compiler
         "runs/provenance.py": {"subprocess.run"},  # git
         "sweeps/execution/engines/local.py": {"subprocess.Popen"},  # the worker's command

@@ -14,6 +14,7 @@ import re
 import shutil
 from pathlib import Path
 
+import fake_tracker
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,12 +68,14 @@ RUN_COMMANDS = {
     "rebuild-events": ["rebuild-events", "DIR"],
     "runs": ["runs", "."],
     "compare": ["runs", "compare", "DIR", "sound"],
+    "mirror": ["mirror", "DIR", "--to", fake_tracker.NAME],
 }
 SWEEP_COMMANDS = {
     "predict": ["predict", "DIR", "rows.csv", "-o", "out.csv"],
     "resume": ["resume", "DIR"],
     "report": ["report", "DIR"],
     "work": ["work", "DIR"],
+    "mirror": ["mirror", "DIR", "--to", fake_tracker.NAME],
     "runs": ["runs", "."],
 }
 

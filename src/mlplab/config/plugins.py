@@ -28,6 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from mlplab import trackers
 from mlplab.config.contracts import check_contract
 from mlplab.config.plugin_imports import allow_neighbors
 from mlplab.config.search_path import choice_files, shipped_folder
@@ -38,8 +39,9 @@ from mlplab.schema import Component, rules
 OPEN_GROUPS = ("dataset", "activation", "initializer", "loss", "optimizer", "schedule", "training")
 ENTRY_POINTS = "mlplab.parts"
 
-P = TypeVar("P", bound=type[Component])
+P = TypeVar("P", bound=type)
 _registered: dict[str, dict[str, type[Component]]] = {group: {} for group in OPEN_GROUPS}
+_files: list[Path] = []  # that were loaded
 
 
 def register(group: str, name: str) -> Callable[[P], P]:
@@ -57,6 +59,9 @@ def register(group: str, name: str) -> Callable[[P], P]:
     """
 
     def decorate(component: P) -> P:
+        if group == "tracker":
+            trackers.register(name, component)
+            return component
         _check(group, name, component)
         check_contract(group, name, component)
         _registered[group][name] = component
@@ -88,6 +93,11 @@ def load(files: Iterable[str | Path]) -> None:
     load_installed()
     for file in files:
         _load_file(Path(file))
+
+
+def loaded_files() -> list[Path]:
+    """Return the plugin files that this process has loaded, which another one can load too."""
+    return list(_files)
 
 
 @lru_cache(maxsize=1)
@@ -133,6 +143,7 @@ def _load_file(path: Path) -> None:
             f"The plugin {path} cannot be loaded: {type(error).__name__}:"
             f" {error}{_line(error, absolute)}"
         ) from error
+    _files.append(absolute)
 
 
 def _line(error: BaseException, path: Path) -> str:

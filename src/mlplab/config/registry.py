@@ -31,7 +31,7 @@ TRACKING_LEVELS = {
     "summary": "Tables and summary without TensorBoard events.",
     "off": "Configuration and summary only.",
 }
-_COMMON = ("checkpoint_seconds", "checkpoint_epochs", "jobs")
+_COMMON = ("checkpoint_seconds", "checkpoint_epochs", "jobs", "mirror")
 TRACKING_KEYS = {
     "full": ("picture_share", *_COMMON),
     "scalars": _COMMON,

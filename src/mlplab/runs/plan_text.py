@@ -89,6 +89,11 @@ class PlannedConfigs:
         """Return the configuration of a job; empty if the plan does not have it."""
         return self._by_number.get(number) or StoredConfig()
 
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the jobs."""
+        return list(self._by_number)
+
     @cached_property
     def _by_number(self) -> Mapping[int, StoredConfig]:
         with contextlib.suppress(Exception):  # whatever a damaged file raises

@@ -16,6 +16,7 @@ from mlplab.config.composition import compose, hydra_search_path, initialized, p
 from mlplab.config.expand import override_value
 from mlplab.config.overrides import check_hydra_override, parse_overrides, to_hydra
 from mlplab.errors import ConfigError
+from mlplab.mirroring.process import checked_trackers, mirrored
 from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.hashing import job_hash
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mlplab.settings import Settings
+    from mlplab.sweeps.plan.plan import Plan
 
 NAME = "mlplab"
 """The choice of hydra/launcher and hydra/sweeper that needs no multirun of Hydra."""
@@ -77,9 +79,12 @@ def run(request: SweepRequest, folder: Path) -> Sweep:
             # one of the launcher's processes died, or the cluster accepts no jobs
             if not isinstance(error, KeyboardInterrupt):
                 note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
-    return task.ended or run_sweep.plan_from_existing(
-        request.settings, folder, request.options, composer.overrides
-    )
+    if task.ended is not None:
+        return task.ended
+    with mirrored(folder, checked_trackers(request.settings)):
+        return run_sweep.plan_from_existing(
+            request.settings, folder, request.options, composer.overrides
+        )
 
 
 def _refuse_packs(request: SweepRequest) -> None:
@@ -166,6 +171,9 @@ class Task:
         from mlplab import experiment
 
         try:
+            # the process that runs the sweep mirrors all of its jobs
+            tracking = dataclasses.replace(settings.tracking, mirror=[])
+            settings = dataclasses.replace(settings, tracking=tracking)
             run = experiment.run(settings, folder, quiet=True)
         except (Exception, SystemExit) as error:
             print(
@@ -204,6 +212,14 @@ def sweep(task: object, launcher: Launcher) -> Sequence[JobReturn]:
         for job in plan.jobs
     ]
     _fix_ray_config(launcher)
+    with mirrored(folder, checked_trackers(request.settings)):
+        return _launch(launcher, jobs, mlplab_task, plan)
+
+
+def _launch(
+    launcher: Launcher, jobs: Sequence[Sequence[str]], mlplab_task: Task, plan: Plan
+) -> Sequence[JobReturn]:
+    folder = mlplab_task.folder
     try:
         with environment(SAFE_PATH):  # for the processes that the launcher starts
             return launcher.launch(jobs, initial_job_idx=0)

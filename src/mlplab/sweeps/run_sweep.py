@@ -20,6 +20,7 @@ from mlplab.errors import (
     IncompatibleSettingsError,
 )
 from mlplab.io.files import yaml_line
+from mlplab.mirroring.process import checked_trackers, mirrored
 from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
@@ -88,6 +89,7 @@ def write_sweep_plan(
     engines.need(options.engine)  # before a folder is created
     for one in {one.init_from: one for one in settings}.values():
         with_initial_weights(one)  # which refuses what is no run
+    checked_trackers(settings)
     if not (folder / NAME).is_file():
         plan = planning.make_plan(settings, options, overrides, plugins, None, config_dirs)
         create_or_join(folder)
@@ -150,6 +152,11 @@ def train(
     """Train the missing jobs of a plan and write summary.json, results.csv, summary.md and
     report.html. Several processes may do this at once.
     """
+    with mirrored(folder, checked_trackers(job.settings for job in plan.jobs)):
+        return _train(plan, folder, quiet, callbacks)
+
+
+def _train(plan: Plan, folder: Path, quiet: bool, callbacks: Sequence[Callback]) -> Sweep:
     job_store = open_store(plan, folder, repair=True)
     statuses = [job_store.status(job.number) or "missing" for job in plan.jobs]
     write_start(folder, plan.name, len(plan.jobs), statuses)

@@ -34,6 +34,13 @@ def resume_command(folder: Path, plugins: Sequence[str] = ()) -> str:
     return shlex.join(["mlplab", "resume", *_plugin_flags(plugins), str(folder)])
 
 
+def mirror_command(folder: Path, tracker: str, plugins: Sequence[str] = ()) -> str:
+    """Return the command line that sends a tracker what it lacks of a run or sweep. One of these
+    plugin files may register the tracker.
+    """
+    return shlex.join(["mlplab", "mirror", str(folder), "--to", tracker, *_plugin_flags(plugins)])
+
+
 def plugin_flags(plugins: Sequence[str]) -> str:
     """Return the flags that name these plugin files."""
     return shlex.join(_plugin_flags(plugins))

@@ -87,7 +87,7 @@ class Search:
         self.ended: Sweep | None = None
         base, *others = self.settings([{}])[0]
         self.jobs_per_trial = 1 + len(others)
-        self.length = base.training.epochs
+        self.length, self.trackers = base.training.epochs, base.tracking.mirror
         self.objectives = _objectives(self.sweep, base)
         self._check()
 

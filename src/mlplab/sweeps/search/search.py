@@ -15,6 +15,7 @@ from mlplab.config.composer import Composer
 from mlplab.io.files import parse_yaml, write_yaml
 from mlplab.io.links import make_folder
 from mlplab.io.reading import reading
+from mlplab.mirroring.process import check_trackers, mirrored
 from mlplab.runs import RunFolder
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.folder import create_or_join
@@ -38,6 +39,7 @@ def run_search(search: Search, folder: Path) -> Sweep:
     May be called again on the same folder to resume. Raises FolderError if the folder holds
     something else, or another process runs the search.
     """
+    check_trackers(search.trackers)
     create_or_join(folder)
     # two processes would propose the same trials twice
     with RunFolder.locked(make_folder(folder / ".search")):
@@ -50,15 +52,20 @@ def run_search(search: Search, folder: Path) -> Sweep:
                     "plugins": list(search.plugin_files),
                 },
             )
-        study = open_study(search, folder)
-        if not search.quiet:
-            announce(folder)
-        if not search.quiet and not study.trials():
-            _note_rounds(search)
-        search.ended = _train(search, folder, study)
-        write_search(folder, study, search.ended.results, read_retraining(search, folder, study))
-        if search.ended.status != "interrupted":
-            write_tensorboard(search.ended.plan, search.ended.results)
+        with mirrored(folder, search.trackers):
+            return _run(search, folder)
+
+
+def _run(search: Search, folder: Path) -> Sweep:
+    study = open_study(search, folder)
+    if not search.quiet:
+        announce(folder)
+    if not search.quiet and not study.trials():
+        _note_rounds(search)
+    search.ended = _train(search, folder, study)
+    write_search(folder, study, search.ended.results, read_retraining(search, folder, study))
+    if search.ended.status != "interrupted":
+        write_tensorboard(search.ended.plan, search.ended.results)
     return search.ended
 
 
