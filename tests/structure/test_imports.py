@@ -62,6 +62,7 @@ MAY_IMPORT = {
     "pictures.gallery": RUN | {"pictures"},
     "pictures.rendering": RUN | {"pictures", "pictures.gallery"},
     "pictures.lecture": BASE | COMPONENTS | {"network.activations", "pictures"},
+    "one_step": RUN | {"pictures"},
     "playback": RUN | PICTURES,
     "experiment": RUN | {"pictures", "pictures.rendering"},
     "sweeps.plan": RUN,
@@ -80,7 +81,7 @@ MAY_IMPORT = {
         RUN
         | PICTURES
         | SWEEP
-        | {"pictures.lecture", "playback", "experiment", "sweeps"}
+        | {"pictures.lecture", "one_step", "playback", "experiment", "sweeps"}
         | {"sweeps.search", "cli", "export"}
     ),
     "__main__": {"cli"},

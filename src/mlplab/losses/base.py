@@ -23,6 +23,9 @@ class Loss(Component):
 
     tasks: ClassVar[tuple[str, ...]] = ()
     """The kinds of task that the loss supports: "classification", "regression"."""
+    derivative: ClassVar[str] = ""
+    """The derivative by an output, in the symbols of the formula; empty if it is not written down.
+    """
     reduction: ClassVar[str] = "mean"
     """How the caller reduces a batch: "mean" is sum w l / sum w, "sum" is sum w l."""
     original_units: ClassVar[bool] = False

@@ -63,6 +63,8 @@ class CrossEntropy(ClassificationLoss):
     class c; here a weight applies to the whole example.
     """
 
+    derivative: ClassVar[str] = "p_c - q_c"
+
     label_smoothing: Number = number(
         0.0, "fraction of the target spread evenly over all classes", at_least=0, below=1
     )
@@ -80,6 +82,8 @@ class Nll(ClassificationLoss):
     The gradient grows with the batch: the same learning rate takes steps batch_size times as large
     as with cross_entropy. The outputs are logits; torch's nll_loss expects log-probabilities.
     """
+
+    derivative: ClassVar[str] = "p_c - [c = y]"
 
     reduction: ClassVar[str] = "sum"
 
@@ -111,6 +115,8 @@ class Bce(BinaryLoss):
     w is pos_weight. This is torch's binary_cross_entropy_with_logits, and equals cross_entropy of
     the two logits (0, z).
     """
+
+    derivative: ClassVar[str] = "(1 - y) p - w y (1 - p)"
 
     pos_weight: Number = number(1.0, "weight of the examples of class 1", above=0)
 
@@ -148,6 +154,8 @@ class TanhHalfMse(BinaryLoss):
     [0, 1]. The gradient by z is (tanh(z) - y) (1 - tanh(z)^2): it vanishes where the output is
     confident, even if it is wrong, while that of cross-entropy does not.
     """
+
+    derivative: ClassVar[str] = "(tanh(z) - y) (1 - tanh(z)^2)"
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         value_KB = outputs_KBC.squeeze(-1).tanh()
@@ -193,6 +201,8 @@ class KlDivergence(ClassificationLoss):
     reduction "batchmean" equals this loss, and its "mean" also divides by C.
     """
 
+    derivative: ClassVar[str] = "p_c - q_c"
+
     smoothing: Number = number(
         0.0, "fraction of a class target spread evenly over all classes", at_least=0, below=1
     )
@@ -225,6 +235,8 @@ class MseOnehot(ClassificationLoss):
     keeps the order of the classes and sums to 1.
     """
 
+    derivative: ClassVar[str] = "2 (z_c - [c = y]) / C"
+
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         return (outputs_KBC - one_hot(targets, outputs_KBC)).square().mean(-1)
 
@@ -256,6 +268,8 @@ class Brier(ClassificationLoss):
 
     Source: Brier 1950. For two classes, scikit-learn's brier_score_loss is half of this value.
     """
+
+    derivative: ClassVar[str] = "2 p_c (d_c - sum_j p_j d_j), d_c = p_c - [c = y]"
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         return (outputs_KBC.softmax(-1) - one_hot(targets, outputs_KBC)).square().sum(-1)

@@ -95,6 +95,14 @@ def png(fig: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
+def svg(fig: Figure) -> bytes:
+    """Return the figure as the bytes of an SVG file, equal for equal figures; text stays text."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mlplab"}):
+        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
 def resized(png_bytes: bytes, factor: float) -> bytes:
     """Return an image whose width and height are multiplied by the factor."""
     buffer = io.BytesIO()
