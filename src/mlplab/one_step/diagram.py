@@ -70,7 +70,7 @@ def draw_step(step: OneStep, row: int = 0, stage: str = "update", dark: bool = F
     _loss(axes, step, len(columns) - 1, shown, look)
     axes.set(
         xlim=(middle + 0.5 - width / 2, middle + 0.5 + width / 2),
-        ylim=(-half - 0.1, half + 0.4),
+        ylim=(-half - 0.15, half + 0.4),
         aspect="equal",
     )
     _captions(fig, step, shown, look)
@@ -112,7 +112,7 @@ def _units(
     left_out = column.total - len(column.units)
     x, y = _position(column, i, len(column.units) - 1)
     if left_out:
-        _write(axes, x, y - RADIUS - 0.48, f"and {left_out} more", look.soft, size=FONT - 1)
+        _write(axes, x, y - RADIUS - 0.6, f"and {left_out} more", look.soft, size=FONT - 1)
     top = _position(column, i, 0)[1] + RADIUS + 0.5
     _write(axes, x, top, _column_title(step, column), look.soft)
 
@@ -167,10 +167,8 @@ def _edges(
             if labeled:
                 values = (parameter.before, parameter.gradient, parameter.after)
                 numbers = [_short(array[unit, source]) for array in values]
-                share = 0.36 if (j + k) % 2 == 0 else 0.64
-                _edge_label(
-                    axes, start, end, share if len(left.units) > 1 else 0.5, numbers, shown, look
-                )
+                share = 0.5 if len(left.units) == 1 else 0.37 if j % 2 == 0 else 0.63
+                _edge_label(axes, start, end, share, numbers, shown, look)
     biases = step.layers[right.layer - 1].parameters.get("bias")
     if biases is not None:
         for k, unit in enumerate(right.units):
@@ -195,7 +193,7 @@ def _edge_label(
     if "update" in shown:
         texts.append((f"→ {numbers[2]}", look.update))
     for k, (text, color) in enumerate(texts):
-        height = ((len(texts) - 1) / 2 - k) * 0.215
+        height = ((len(texts) - 1) / 2 - k) * 0.2
         axes.text(
             x,
             y + height,

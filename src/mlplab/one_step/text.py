@@ -18,7 +18,7 @@ FORMAT = "mlplab-step-1"
 MAX_SHOWN = 8  # numbers of a vector, or units of a layer, without folding
 FIRST, LAST = 3, 2  # that stay visible of what is folded
 MAX_INLINE = 6  # numbers of a matrix that is written in one line
-LEFT = 34  # width of the symbol with its formula
+MAX_LEFT = 48  # width of the symbol with its formula
 SECTIONS = {
     "forward": "forward: from the input to the loss",
     "backward": "backward: derivatives of the loss, from the output to the input",
@@ -30,13 +30,15 @@ SECTIONS = {
 def text_of(step: OneStep, row: int = 0) -> str:
     """Return the update as text: a line for each value, beside the formula that gives it."""
     lines, section = _header(step, row), ""
-    for line in lines_of(step, row):
+    values = lines_of(step, row)
+    width = min(MAX_LEFT, max(len(_left(line)) for line in values))
+    for line in values:
         if line.section != section:
             section = line.section
             lines += ["", SECTIONS[section]]
             if section == "update":
                 lines[-1] += _optimizer(step)
-        lines += _rendered(line)
+        lines += _rendered(line, width)
     return "\n".join([*lines, "", *_check(step)])
 
 
@@ -87,19 +89,23 @@ def _names(names: Sequence[str]) -> str:
     return f" = ({', '.join(names)})" if len(names) <= 4 else ""
 
 
-def _rendered(line: Line) -> Iterator[str]:
-    left = f"  {line.symbol} = {line.formula}" if line.formula else f"  {line.symbol}"
+def _left(line: Line) -> str:
+    """What precedes the value: its symbol and its formula."""
     if line.formula in ("before", "after"):
-        left = f"  {line.symbol} {line.formula}"
-    value = np.asarray(line.value)
+        return f"  {line.symbol} {line.formula}"
+    return f"  {line.symbol} = {line.formula}" if line.formula else f"  {line.symbol}"
+
+
+def _rendered(line: Line, width: int) -> Iterator[str]:
+    left, value = f"{_left(line):<{width}}", np.asarray(line.value)
     remark = f"   {line.remark}" if line.remark else ""
     if value.ndim < 2 or value.size <= MAX_INLINE:
-        yield f"{left:<{LEFT}} = {_inline(value)}{remark}"
+        yield f"{left} = {_inline(value)}{remark}"
         return
     size = f"{value.shape[0]} x {value.shape[1]}, norm {number(np.linalg.norm(value))}"
-    yield f"{left:<{LEFT}} = {size}{remark}"
+    yield f"{left} = {size}{remark}"
     for row in _matrix_rows(value):
-        yield f"{'':<{LEFT}}   {row}"
+        yield f"{'':<{width}}   {row}"
 
 
 def _inline(value: Array) -> str:
