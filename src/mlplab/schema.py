@@ -180,6 +180,13 @@ class Component:
     """Why only the eager engine trains with the component, as a clause; empty if both engines do.
     """
 
+    @classmethod
+    def facts(cls) -> dict[str, str]:
+        """What there is to know of the function of a component: heading -> value, which may be
+        empty.
+        """
+        return {}
+
     def __post_init__(self) -> None:
         for key, rule in rules(self).items():
             check_value(key, getattr(self, key), rule)

@@ -35,6 +35,10 @@ class Loss(Component):
     target_range: ClassVar[str] = "any"
     """Allowed target values: "any", "non-negative" or "share" (from 0 to 1)."""
 
+    @classmethod
+    def facts(cls) -> dict[str, str]:
+        return {"derivative by an output: ": cls.derivative}
+
     def incompatibility(self, task: Task) -> str | None:
         """Return why the loss does not fit the task ("needs ..., the dataset has ..."), or None."""
         if task.kind in self.tasks:

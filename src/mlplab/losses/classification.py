@@ -151,8 +151,8 @@ class TanhHalfMse(BinaryLoss):
 
     The loss of the TensorFlow Playground, whose output unit has the activation tanh. The predicted
     probability of class 1 is (1 + tanh(z)) / 2 = sigmoid(2 z): the output, moved from [-1, 1] to
-    [0, 1]. The gradient by z is (tanh(z) - y) (1 - tanh(z)^2): it vanishes where the output is
-    confident, even if it is wrong, while that of cross-entropy does not.
+    [0, 1]. The derivative vanishes where the output is confident, even if it is wrong; that of
+    cross-entropy does not.
     """
 
     derivative: ClassVar[str] = "(tanh(z) - y) (1 - tanh(z)^2)"
