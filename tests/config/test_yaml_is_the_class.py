@@ -94,7 +94,7 @@ def test_list_shows_formula_derivative_range_and_continuity(capsys):
     assert "range [-1, 1] continuity C^1" in text
     assert "The lecture's table gives C^2, but the second derivative jumps" in text
     for name, activation in TABLES["activation"].items():
-        assert re.search(r"Range .*C\^", " ".join(facts(activation))), name
+        assert re.search(r"range .* continuity C\^", " ".join(facts(activation))), name
     for group in ("loss", "optimizer"):
         for name, component in TABLES[group].items():
             assert facts(component) or name in ("auto", "torch", "adamw"), name

@@ -12,9 +12,13 @@ import numpy as np
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.typing import ColorType
 from PIL import Image
 
 from mlplab.pictures.colors import Floats, rgb
@@ -26,6 +30,18 @@ DIVERGING = LinearSegmentedColormap.from_list(
     "mlplab", [NEGATIVE, "#f6c9a6", "#ffffff", "#a9cfe8", POSITIVE]
 )
 DPI = 110
+
+_DARK = {
+    "#ffffff": "#14181e",
+    INK: "#e8ecf1",
+    SOFT: "#a3afbd",
+    GRID: "#2b333e",
+    POSITIVE.lower(): "#3d9be6",
+    "#7a4fa3": "#a583cf",
+    "#4d4d4d": "#b9b9b9",
+    "#000000": "#e8ecf1",
+}
+"""Colors of text and lines -> those on a dark ground."""
 
 MAX_INTERVALS = 5
 """Of an axis between ticks, since ticks take most of the drawing time."""
@@ -103,6 +119,35 @@ def svg(fig: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def darken(fig: Figure) -> Figure:
+    """Give a finished figure a dark ground, with text and lines that are legible on it; return
+    it. Images, maps and the colors of classes stay as they are.
+    """
+    fig.set_facecolor(_DARK["#ffffff"])
+    for axes in fig.axes:
+        axes.set_facecolor(_DARK["#ffffff"])
+        axes.tick_params(which="both", colors=_DARK[SOFT], grid_color=_DARK[GRID])
+        for spine in axes.spines.values():
+            spine.set_edgecolor(_DARK[SOFT])
+    for artist in fig.findobj(lambda artist: isinstance(artist, (Text, Line2D))):
+        assert isinstance(artist, (Text, Line2D))
+        if to_hex(artist.get_color()) != "#ffffff":  # what is white is so on purpose
+            artist.set_color(_on_dark(artist.get_color()))
+        patch = artist.get_bbox_patch() if isinstance(artist, Text) else None
+        if patch is not None:
+            patch.set_facecolor(_on_dark(patch.get_facecolor()))
+    for patch in fig.findobj(Rectangle):
+        assert isinstance(patch, Rectangle)
+        if patch.axes is not None and patch is not patch.axes.patch:
+            patch.set_edgecolor(_on_dark(patch.get_edgecolor()))
+    return fig
+
+
+def _on_dark(color: ColorType) -> ColorType:
+    """The color in place of one that is not legible on a dark ground."""
+    return _DARK.get(to_hex(color), color)
+
+
 def resized(png_bytes: bytes, factor: float) -> bytes:
     """Return an image whose width and height are multiplied by the factor."""
     buffer = io.BytesIO()
@@ -114,7 +159,7 @@ def resized(png_bytes: bytes, factor: float) -> bytes:
     return buffer.getvalue()
 
 
-def headline(fig: Figure, title: str, *remarks: str) -> Figure:
+def headline(fig: Figure, title: str, *remarks: str, remark_size: float = 8.5) -> Figure:
     """Add a title, and the nonempty remarks in small print at the bottom, and limit the ticks;
     returns the figure.
     """
@@ -122,10 +167,14 @@ def headline(fig: Figure, title: str, *remarks: str) -> Figure:
         if isinstance(locator := axis.get_major_locator(), AutoLocator):
             locator.set_params(nbins=MAX_INTERVALS)
     height = fig.get_figheight()
-    fig.text(0.5, 1 - 0.1 / height, title, fontsize=12, ha="center", va="top")
+    fig.text(
+        0.5, 1 - 0.1 / height, title, fontsize=max(12, 1.35 * remark_size), ha="center", va="top"
+    )
     if remark_text := "; ".join(filter(None, remarks)):
-        text = textwrap.fill(remark_text, int(13 * fig.get_figwidth()))
-        fig.text(0.5, 0.08 / height, text, fontsize=8.5, color=SOFT, ha="center", va="bottom")
+        text = textwrap.fill(remark_text, int(110 * fig.get_figwidth() / remark_size))
+        fig.text(
+            0.5, 0.08 / height, text, fontsize=remark_size, color=SOFT, ha="center", va="bottom"
+        )
     return fig
 
 
