@@ -17,6 +17,7 @@ _OPTIONS: Options = {
         "action": "store_true",
         "help": "for a run: also write the training as an animation, animation.gif",
     },
+    "--dark": {"action": "store_true", "help": "for a run: draw the pictures on a dark ground"},
     "--pages": {
         "metavar": "N",
         "type": int,
@@ -45,6 +46,10 @@ def report(arguments: Sequence[str]) -> int:
         raise ConfigError(
             f"{args.folder} holds a sweep: --gif is for a run, such as {args.folder}:0."
         )
+    if args.dark and folder_kind == "sweep":
+        raise ConfigError(
+            f"{args.folder} holds a sweep: --dark is for a run, such as {args.folder}:0."
+        )
     if args.pages is not None and folder_kind == "run":
         raise ConfigError(f"{args.folder} holds a run: --pages is for a sweep.")
     if args.parquet and folder_kind == "run":
@@ -71,7 +76,7 @@ def report(arguments: Sequence[str]) -> int:
 
         require("Drawing", "pictures", "matplotlib")
         add_frames(args.folder)
-        report_run(args.folder, args.gif)
+        report_run(args.folder, args.gif, dark=args.dark)
         print(args.folder)
     else:
         _report_sweep(args.folder, args.pages)
@@ -91,8 +96,9 @@ def _write_parquet(folder: Path) -> int:
     return 0
 
 
-def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
-    """Write the pictures and the playback page of a run, with `gif` also the animation.
+def report_run(folder: Path, gif: bool = False, quiet: bool = False, dark: bool = False) -> None:
+    """Write the pictures, with `dark` on a dark ground, and the playback page of a run; with `gif`
+    also the animation.
 
     Without frames of the training, only the pictures of the final network are drawn.
 
@@ -116,7 +122,7 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     if page is None and not quiet:
         note(f"{missing_frames(folder)} The pictures show the final network.")
     with Progress(len(pictures()), "pictures", quiet=quiet, unit="pictures") as bar:
-        for done, _ in enumerate(draw_all(study, folder / "pictures"), 1):
+        for done, _ in enumerate(draw_all(study, folder / "pictures", dark), 1):
             bar.update(done)
     if page is not None and not quiet:
         print(page)

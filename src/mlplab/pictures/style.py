@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -37,11 +38,11 @@ _DARK = {
     SOFT: "#a3afbd",
     GRID: "#2b333e",
     POSITIVE.lower(): "#3d9be6",
-    "#7a4fa3": "#a583cf",
-    "#4d4d4d": "#b9b9b9",
     "#000000": "#e8ecf1",
 }
 """Colors of text and lines -> those on a dark ground."""
+MIN_CONTRAST = 4.0
+"""Of lines and text to the dark ground."""
 
 MAX_INTERVALS = 5
 """Of an axis between ticks, since ticks take most of the drawing time."""
@@ -121,7 +122,7 @@ def svg(fig: Figure) -> bytes:
 
 def darken(fig: Figure) -> Figure:
     """Give a finished figure a dark ground, with text and lines that are legible on it; return
-    it. Images, maps and the colors of classes stay as they are.
+    it. Images and maps stay as they are.
     """
     fig.set_facecolor(_DARK["#ffffff"])
     for axes in fig.axes:
@@ -129,23 +130,42 @@ def darken(fig: Figure) -> Figure:
         axes.tick_params(which="both", colors=_DARK[SOFT], grid_color=_DARK[GRID])
         for spine in axes.spines.values():
             spine.set_edgecolor(_DARK[SOFT])
-    for artist in fig.findobj(lambda artist: isinstance(artist, (Text, Line2D))):
-        assert isinstance(artist, (Text, Line2D))
-        if to_hex(artist.get_color()) != "#ffffff":  # what is white is so on purpose
-            artist.set_color(_on_dark(artist.get_color()))
-        patch = artist.get_bbox_patch() if isinstance(artist, Text) else None
-        if patch is not None:
-            patch.set_facecolor(_on_dark(patch.get_facecolor()))
-    for patch in fig.findobj(Rectangle):
-        assert isinstance(patch, Rectangle)
-        if patch.axes is not None and patch is not patch.axes.patch:
-            patch.set_edgecolor(_on_dark(patch.get_edgecolor()))
+    grounds = {id(fig.patch), *(id(axes.patch) for axes in fig.axes)}
+    for artist in fig.findobj():
+        if isinstance(artist, (Text, Line2D)):
+            if to_hex(artist.get_color()) != "#ffffff":  # what is white is so on purpose
+                artist.set_color(_on_dark(artist.get_color()))
+        elif isinstance(artist, LineCollection):
+            artist.set_color([_on_dark(tuple(color)) for color in artist.get_color()])
+        elif isinstance(artist, PathCollection):
+            faces = [tuple(color) for color in artist.get_facecolor()]
+            artist.set_facecolor([_on_dark(face, MIN_CONTRAST / 2) for face in faces])
+        elif (
+            isinstance(artist, Rectangle) and artist is not fig.patch and id(artist) not in grounds
+        ):
+            artist.set_edgecolor(_on_dark(artist.get_edgecolor()))
+            artist.set_facecolor(_DARK.get(to_hex(artist.get_facecolor()), artist.get_facecolor()))
     return fig
 
 
-def _on_dark(color: ColorType) -> ColorType:
-    """The color in place of one that is not legible on a dark ground."""
-    return _DARK.get(to_hex(color), color)
+def _on_dark(color: ColorType, min_contrast: float = MIN_CONTRAST) -> ColorType:
+    """The color, lighter if it has less than this contrast to the dark ground."""
+    *rgb_values, alpha = to_rgba(color)
+    if not alpha:
+        return color
+    if (other := _DARK.get(to_hex(color))) is not None:
+        return (*to_rgb(other), alpha)
+    light = np.array(rgb_values)
+    while _luminance(light) + 0.05 < min_contrast * (_luminance(to_rgb(_DARK["#ffffff"])) + 0.05):
+        light = 0.9 * light + 0.1
+    return (*light.tolist(), alpha)
+
+
+def _luminance(color: Sequence[float] | Floats) -> float:
+    """The relative luminance of red, green and blue in [0, 1]. Source: WCAG 2.2."""
+    values = np.asarray(color)
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
 
 
 def resized(png_bytes: bytes, factor: float) -> bytes:

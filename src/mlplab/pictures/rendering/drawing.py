@@ -10,35 +10,39 @@ from mlplab.io.links import make_folder
 from mlplab.pictures.gallery import pictures
 from mlplab.pictures.registry import Picture
 from mlplab.pictures.study import Study
-from mlplab.pictures.style import png, style
+from mlplab.pictures.style import darken, png, style
 
 
-def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | None:
+def draw(
+    study: Study, picture: Picture, frame: int | None = None, dark: bool = False
+) -> bytes | None:
     """Return one picture as PNG bytes, or None if it does not apply to the run.
 
-    The default frame is the best one.
+    The default frame is the best one. With `dark`, the ground is dark.
     """
     with style(), warnings.catch_warnings():
         # a name in a script that no font of the machine has is shown as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = picture.draw(study, study.best_frame if frame is None else frame)
-        return None if figure is None else png(figure)
+        if figure is None:
+            return None
+        return png(darken(figure) if dark else figure)
 
 
-def write_picture(study: Study, picture: Picture, folder: Path) -> bytes | None:
+def write_picture(study: Study, picture: Picture, folder: Path, dark: bool = False) -> bytes | None:
     """Write NAME.png into the folder and return its bytes; None if the picture does not apply to
     the run.
     """
-    png_bytes = draw(study, picture)
+    png_bytes = draw(study, picture, dark=dark)
     if png_bytes is not None:
         make_folder(folder)
         write_bytes_atomic(folder / f"{picture.name}.png", png_bytes)
     return png_bytes
 
 
-def draw_all(study: Study, folder: Path) -> Iterator[tuple[str, float]]:
+def draw_all(study: Study, folder: Path, dark: bool = False) -> Iterator[tuple[str, float]]:
     """Write every picture that applies to the run; yields its name and drawing time in seconds."""
     for picture in pictures():
         started = time.monotonic()
-        if write_picture(study, picture, folder):
+        if write_picture(study, picture, folder, dark):
             yield picture.name, time.monotonic() - started
