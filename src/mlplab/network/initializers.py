@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from mlplab.schema import Component, anything, number
 class Initializer(Component):
     """The initial values of one layer."""
 
-    """The variance of a weight, in terms of the fields, fan_in and fan_out."""
+    variance: ClassVar[str] = ""  # of a weight, by the fields, fan_in and fan_out
 
     bias: float = number(0.0, "value of every bias")
 

@@ -394,9 +394,10 @@ def _parameters(
     }
     layers: dict[int, dict[str, Parameter]] = {}
     for i, entry in enumerate(layout.entries):
-        arrays = [column[i] for column in columns]
+        before, gradient, total, after = (column[i] for column in columns)
         of_state = {name: (old[i], new[i]) for name, (old, new) in states.items()}
-        layers.setdefault(entry.layer, {})[entry.name] = Parameter(entry.name, *arrays, of_state)
+        parameter = Parameter(entry.name, before, gradient, total, after, of_state)
+        layers.setdefault(entry.layer, {})[entry.name] = parameter
     return layers
 
 

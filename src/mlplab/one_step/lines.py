@@ -125,10 +125,10 @@ def _reduction(step: OneStep) -> str:
 
 def is_likelihood(loss: Loss) -> bool:
     """Whether the loss is -log of the probability of the true class."""
-    return (
-        (isinstance(loss, Bce) and loss.pos_weight == 1)
-        or (isinstance(loss, CrossEntropy) and loss.label_smoothing == 0)
-        or isinstance(loss, Nll)
+    if isinstance(loss, Bce):
+        return bool(loss.pos_weight == 1)
+    return isinstance(loss, Nll) or (
+        isinstance(loss, CrossEntropy) and bool(loss.label_smoothing == 0)
     )
 
 
@@ -234,7 +234,9 @@ def _update(step: OneStep) -> Iterator[Line]:
 
 def is_plain(optimizer: Optimizer) -> bool:
     """Whether the update is theta - lr * gradient."""
-    return isinstance(optimizer, Sgd) and optimizer.momentum == 0 and optimizer.weight_decay == 0
+    return isinstance(optimizer, Sgd) and bool(
+        optimizer.momentum == 0 and optimizer.weight_decay == 0
+    )
 
 
 def _total_formula(step: OneStep, name: str, symbol: str) -> str:

@@ -146,8 +146,9 @@ def vector(values: Array, brackets: str = "()") -> str:
     return text
 
 
-def number(value: float | np.floating[Any]) -> str:
+def number(number_value: float | np.floating[Any]) -> str:
     """Return a number with four decimals, or with an exponent if it is very small or large."""
+    value = float(number_value)
     if value == 0:
         return "0"
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"

@@ -13,7 +13,7 @@ from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -131,34 +131,37 @@ def darken(fig: Figure) -> Figure:
         for spine in axes.spines.values():
             spine.set_edgecolor(_DARK[SOFT])
     grounds = {id(fig.patch), *(id(axes.patch) for axes in fig.axes)}
-    for artist in fig.findobj():
+    on_images = {
+        id(text) for axes in fig.axes if axes.images and axes.axison for text in axes.texts
+    }
+    for artist in fig.findobj(lambda artist: id(artist) not in grounds | on_images):
         if isinstance(artist, (Text, Line2D)):
             if to_hex(artist.get_color()) != "#ffffff":  # what is white is so on purpose
                 artist.set_color(_on_dark(artist.get_color()))
         elif isinstance(artist, LineCollection):
-            artist.set_color([_on_dark(tuple(color)) for color in artist.get_color()])
+            artist.set_color([_on_dark(tuple(row)) for row in to_rgba_array(artist.get_color())])
         elif isinstance(artist, PathCollection):
-            faces = [tuple(color) for color in artist.get_facecolor()]
-            artist.set_facecolor([_on_dark(face, MIN_CONTRAST / 2) for face in faces])
-        elif (
-            isinstance(artist, Rectangle) and artist is not fig.patch and id(artist) not in grounds
-        ):
+            faces = to_rgba_array(artist.get_facecolor())
+            artist.set_facecolor(
+                [_on_dark(face) if to_hex(face) == SOFT else face for face in faces]
+            )
+        elif isinstance(artist, Rectangle):
             artist.set_edgecolor(_on_dark(artist.get_edgecolor()))
             artist.set_facecolor(_DARK.get(to_hex(artist.get_facecolor()), artist.get_facecolor()))
     return fig
 
 
-def _on_dark(color: ColorType, min_contrast: float = MIN_CONTRAST) -> ColorType:
-    """The color, lighter if it has less than this contrast to the dark ground."""
-    *rgb_values, alpha = to_rgba(color)
-    if not alpha:
+def _on_dark(color: ColorType) -> ColorType:
+    """The color, lighter if it has little contrast to the dark ground."""
+    red, green, blue, alpha = to_rgba(color)
+    if not alpha or to_hex(color) in _DARK.values():
         return color
     if (other := _DARK.get(to_hex(color))) is not None:
         return (*to_rgb(other), alpha)
-    light = np.array(rgb_values)
-    while _luminance(light) + 0.05 < min_contrast * (_luminance(to_rgb(_DARK["#ffffff"])) + 0.05):
+    light = np.array([red, green, blue])
+    while _luminance(light) + 0.05 < MIN_CONTRAST * (_luminance(to_rgb(_DARK["#ffffff"])) + 0.05):
         light = 0.9 * light + 0.1
-    return (*light.tolist(), alpha)
+    return (float(light[0]), float(light[1]), float(light[2]), alpha)
 
 
 def _luminance(color: Sequence[float] | Floats) -> float:
