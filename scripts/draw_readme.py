@@ -32,7 +32,14 @@ GALLERY = {  # experiment -> its pictures in docs/pictures.md
     "radial_3_3": ("units", "hidden"),
     "three_classes_6_4": ("decision",),
     "sine_1000_tanh": ("decision", "units"),
+    "digits": ("weights",),
 }
+STEP = (  # the worked example of docs/pictures.md
+    *("dataset=boolean", "dataset.gate=or", "model.hidden=2", "activation=sigmoid", "loss=bce"),
+    *("optimizer=sgd", "optimizer.lr=0.5", "training=batch", "initializer=given"),
+    "initializer.weights=[[[.5,-.4],[.3,.8]],[[.7,-.6]]]",
+    *("initializer.biases=[[.1,-.2],[.05]]", "--row", "1"),
+)
 FIGURES = ("activations", "losses", "schedules", "initializers", "optimizers")
 TARGET = Path(__file__).parents[1] / "docs" / "pictures"
 
@@ -84,6 +91,8 @@ def draw_gallery(folder: Path) -> None:
         for name in names:
             shrink(run.folder / "pictures" / f"{name}.png", TARGET / f"{experiment}-{name}.png")
     mlplab_command(["draw", "all", "--out", str(folder / "figures")])
+    mlplab_command(["step", *STEP, "-o", str(folder / "step.png")])
+    shrink(folder / "step.png", TARGET / "step.png")
     for name in FIGURES:
         shrink(folder / "figures" / f"{name}.png", TARGET / f"{name}.png")
 

@@ -131,6 +131,11 @@ COMMANDS = {
         "draw a figure of the lecture, such as activations or optimizers",
         "mlplab.commands.draw:draw",
     ),
+    "step": Command(
+        "step RUN | KEY=VALUE ...",
+        "print and draw one update by hand: forward, backward, update, with every number",
+        "mlplab.commands.step:step",
+    ),
     "list": Command(
         "list [GROUP [NAME]]",
         "list all choices, or the keys, defaults and ranges of one choice",

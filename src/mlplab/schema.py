@@ -51,6 +51,7 @@ class Rule:
     literals: tuple[str, ...] = ()
     optional: bool = False
     varies: bool = False
+    preset: bool = False  # the choice sets other fields, and acts through them only
 
     def range(self) -> str:
         """Return the range as text, such as "> 0", "in [0, 1)" or "one of: a, b".
@@ -109,6 +110,11 @@ def choice(
 ) -> Any:
     """Declare a string that must be one of the options."""
     return _field(default, Rule("choice", meaning, options=tuple(options), **limits))
+
+
+def preset(default: str, options: Sequence[str], meaning: str) -> Any:
+    """Declare a choice that sets other fields of the component, and acts through them only."""
+    return _field(default, Rule("choice", meaning, options=tuple(options), preset=True))
 
 
 def text(default: str | None, meaning: str, *, optional: bool = False) -> Any:
@@ -173,6 +179,13 @@ class Component:
     eager_only: ClassVar[str] = ""
     """Why only the eager engine trains with the component, as a clause; empty if both engines do.
     """
+
+    @classmethod
+    def facts(cls) -> dict[str, str]:
+        """What there is to know of the function of a component: heading -> value, which may be
+        empty.
+        """
+        return {}
 
     def __post_init__(self) -> None:
         for key, rule in rules(self).items():

@@ -240,6 +240,16 @@ def test_an_invalid_file(text, reason):
         build(compose(["optimizer=mine"]))
 
 
+def test_an_override_that_a_preset_contradicts():
+    """Also with the default of the key, which the class cannot tell from a key that is not set."""
+    chosen = ["optimizer=adagrad", "optimizer.form=lecture"]
+    assert build(compose(chosen)).optimizer.eps == 1e-4
+    assert build(compose([*chosen, "optimizer.eps=1e-4"])).optimizer.eps == 1e-4
+    for value in ("1e-10", "1e-3"):
+        with pytest.raises(ConfigError, match=r"optimizer\.eps.* contradicts"):
+            build(compose([*chosen, f"optimizer.eps={value}"]))
+
+
 def test_a_file_must_not_hide_a_shipped_choice():
     write(Path("conf/optimizer/adam.yaml"), "name: adam\nlr: 5\n")
     with pytest.raises(ConfigError, match="my_adam"):

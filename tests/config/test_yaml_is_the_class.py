@@ -91,10 +91,10 @@ def test_list_shows_formula_derivative_range_and_continuity(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "f(x) = x - x * |x| / 4 if |x| <= 2, sign(x) beyond" in text
     assert "f'(x) = 1 - |x| / 2 if |x| <= 2, 0 beyond" in text
-    assert "Range [-1, 1], C^1." in text
+    assert "range [-1, 1] continuity C^1" in text
     assert "The lecture's table gives C^2, but the second derivative jumps" in text
     for name, activation in TABLES["activation"].items():
-        assert re.search(r"Range .*C\^", " ".join(facts(activation))), name
+        assert re.search(r"range .* continuity C\^", " ".join(facts(activation))), name
     for group in ("loss", "optimizer"):
         for name, component in TABLES[group].items():
             assert facts(component) or name in ("auto", "torch", "adamw"), name

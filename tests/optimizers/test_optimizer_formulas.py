@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+from mlplab.errors import FieldError
+from mlplab.native.variants import function_name
 from mlplab.optimizers import OPTIMIZERS
 
 STEPS, LR, P = 60, 0.05, 5
@@ -158,6 +161,31 @@ def test_the_lectures_forms_are_not_torchs(problem):
             state = optimizer.init(theta_KP)
             results.append(optimizer.update(theta_KP, problem(theta_KP, 1)[1], state, 1, 0.1)[0])
         assert (results[0] - results[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("choice", "lecture"),
+    [
+        ("sgd", {}),
+        ("momentum", {}),
+        ("nag", {}),
+        ("adagrad", {"eps": 1e-4, "eps_inside": True}),
+        ("rmsprop", {"eps_inside": True}),
+        ("adam", {"bias_correction": False}),
+    ],
+)
+def test_form_sets_the_keys_of_the_lectures_formula(choice, lecture):
+    optimizer = OPTIMIZERS[choice](form="lecture")
+    assert optimizer == OPTIMIZERS[choice](**lecture, form="lecture")
+    assert replace(optimizer, form="standard") == OPTIMIZERS[choice](**lecture)
+    assert function_name("optimizer", optimizer) == function_name(
+        "optimizer", OPTIMIZERS[choice](**lecture)
+    )
+
+
+def test_form_refuses_another_value_of_a_key_that_it_sets():
+    with pytest.raises(FieldError, match=r"contradicts form=lecture, which sets it to 0\.0001"):
+        OPTIMIZERS["adagrad"](form="lecture", eps=1e-3)
 
 
 def test_nag_reports_the_loss_of_the_point_ahead(problem):

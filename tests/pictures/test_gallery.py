@@ -7,6 +7,8 @@ import io
 import numpy as np
 import pytest
 from drawing import DPI
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 from PIL import Image
 from studies import study_of
 from timing import cheapest
@@ -15,10 +17,11 @@ from mlplab.data.preparation.registry import DATASETS
 from mlplab.data.table import Dataset, class_table, value_table
 from mlplab.pictures.colors import palette
 from mlplab.pictures.gallery import pictures
-from mlplab.pictures.gallery.health import flat_and_dead
+from mlplab.pictures.gallery.health import Slopes, flat_and_dead, verdict
 from mlplab.pictures.registry import _registered, picture
 from mlplab.pictures.rendering.drawing import draw, draw_all
 from mlplab.pictures.scatter import value_limits
+from mlplab.pictures.style import darken, style
 
 CLASSES = {"data", "decision", "units", "hidden", "curves", "confusion", "roc", "health"}
 VALUES = {"data", "decision", "units", "hidden", "curves", "residuals", "health"}
@@ -67,7 +70,9 @@ ODD = pytest.mark.campaign("fuzz")
         ),
         ({"dataset": "iris", "layer": {"normalization": "layer"}}, CLASSES),
         pytest.param(
-            {"dataset": "digits", "hidden": (40,), "activation": "prelu"}, CLASSES, marks=ODD
+            {"dataset": "digits", "hidden": (40,), "activation": "prelu"},
+            CLASSES | {"weights"},
+            marks=ODD,
         ),
         ({"dataset": "sine", "hidden": (12, 5)}, VALUES),
         pytest.param({"dataset": "diabetes"}, VALUES, marks=ODD),
@@ -119,7 +124,7 @@ def test_every_kind_of_run_has_its_pictures(fields, expected, tmp_path):
 
 def test_pictures_come_in_reading_order():
     names = [entry.name for entry in pictures()]
-    assert names[:5] == ["data", "decision", "units", "hidden", "curves"]
+    assert names[:6] == ["data", "decision", "units", "weights", "hidden", "curves"]
     assert {entry.name for entry in pictures() if entry.moving} == {
         "decision",
         "units",
@@ -161,6 +166,46 @@ def test_dead_units_are_counted():
     assert (dead[0] >= 0.25).all()
     assert (flat[0] >= dead[0]).all()
     assert flat_and_dead(study_of(activation="identity"), study.points("train").x, [0])[0][0] == 0.0
+
+
+def test_the_verdict_names_what_is_alarming():
+    study = study_of(hidden=(4, 4))
+    half, none = np.array([0.5, 0.5]), np.array([0.0, 0.0])
+    assert verdict(study, Slopes([0, 1], [none, none], [none, none])) == "nothing alarming"
+    assert verdict(study, None) == "nothing alarming"
+    dead = verdict(study, Slopes([0, 1], [half, half], [none, half]))
+    assert dead == "50% of the units of layer 2 are dead at the end"
+    flat = verdict(study, Slopes([0, 1], [half + 0.4, none], [none, none]))
+    assert flat == "90% of the activations of layer 1 are flat at the start"
+
+
+def test_weights_of_images_are_images():
+    study = study_of(epochs=1, dataset="digits", hidden=(40,))
+    fig = _registered["weights"].draw(study, study.best_frame)
+    shown = [axes.images[0].get_array() for axes in fig.axes if axes.images]
+    weight_IO = study.weights(study.best_frame)[0][0]
+    assert len(shown) == 32
+    assert all(any(np.array_equal(image.ravel(), w) for w in weight_IO.T) for image in shown)
+    assert _registered["weights"].draw(study_of(dataset="iris"), 0) is None
+
+
+def test_text_and_lines_are_legible_on_a_dark_ground():
+    study = study_of(hidden=(4, 4))
+    with style():
+        for name in ("health", "curves", "units"):
+            fig = darken(_registered[name].draw(study, study.best_frame))
+            ground = luminance(fig.get_facecolor())
+            texts = [text for text in fig.findobj(Text) if text.get_text().strip()]
+            assert texts
+            for text in texts:
+                assert (luminance(text.get_color()) + 0.05) / (ground + 0.05) > 3.9
+            assert draw(study, _registered[name], dark=True) != draw(study, _registered[name])
+
+
+def luminance(color):
+    values = np.array(to_rgb(color))
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def test_color_scales_are_not_ruled_by_extremes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,13 @@ from tiers import subset_by_default
 from mlplab.cli import main
 from mlplab.commands.draw import FIGURES
 from mlplab.losses import LOSSES
-from mlplab.network.activations import Relu, Tanh
+from mlplab.network.activations import Relu, Sigmoid, Tanh
 from mlplab.network.initializers import INITIALIZERS
 from mlplab.optimizers import Adam, Momentum, Nag, Sgd
 from mlplab.pictures.lecture import functions
 from mlplab.pictures.lecture import optimizers as optimizer_figure
 from mlplab.pictures.lecture.functions import _loss_curve
-from mlplab.pictures.lecture.initializers import signal
+from mlplab.pictures.lecture.initializers import signals
 from mlplab.pictures.lecture.optimizers import SURFACES, path
 from mlplab.schedules import SCHEDULES
 from mlplab.schema import formula_lines, meaning
@@ -178,15 +179,28 @@ def test_the_lowest_points_are_lowest(surface):
 
 def test_signals_vanish_stay_or_explode():
     sizes = {
-        name: signal(initializer_class(), Relu())[1]
+        name: signals(initializer_class(), Relu())[0]
         for name, initializer_class in INITIALIZERS.items()
     }
     assert sizes["he_normal"][-1] > 0.1
     assert sizes["xavier_normal"][-1] < 0.01 * sizes["he_normal"][-1]
     assert sizes["zeros"][-1] == 1e-8
-    tanh = [signal(INITIALIZERS[name](), Tanh())[1][-1] for name in ("normal", "xavier_normal")]
+    tanh = [signals(INITIALIZERS[name](), Tanh())[0][-1] for name in ("normal", "xavier_normal")]
     assert tanh[0] < 1e-3 * tanh[1]
-    assert signal(INITIALIZERS["xavier_uniform"](), Tanh())[1][-1] > 0.05
+    assert signals(INITIALIZERS["xavier_uniform"](), Tanh())[0][-1] > 0.05
+
+
+def test_gradients_vanish_stay_or_explode():
+    """They reach the first layer with tanh and Xavier, with relu and He, and never with sigmoid."""
+    first = {
+        (name, activation): signals(INITIALIZERS[name](), activation())[1][0]
+        for name in ("normal", "xavier_normal", "he_normal")
+        for activation in (Tanh, Relu, Sigmoid)
+    }
+    assert first["xavier_normal", Tanh] > 0.05
+    assert 0.1 < first["he_normal", Relu] < 10
+    assert first["normal", Tanh] < 1e-3
+    assert max(first[name, Sigmoid] for name in ("normal", "xavier_normal", "he_normal")) < 1e-7
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "auto"])
@@ -195,3 +209,28 @@ def test_a_loss_is_drawn_for_a_target_in_its_range(name):
     _, y, _, text = _loss_curve(loss)
     assert y.min() >= 0 or "(-inf" in type(loss).__doc__
     assert loss.target_range != "share" or text.endswith("0.7")
+
+
+@pytest.mark.parametrize("name", ["curve.svg", "curve.png"])
+def test_a_figure_of_few_panels_is_legible_on_a_slide(name, capsys):
+    assert main(["draw", "activations", "sigmoid", "tanh", "relu", "-o", name, "--dark"]) == 0
+    assert capsys.readouterr().out.strip() == name
+    if name.endswith(".svg"):
+        text = Path(name).read_text(encoding="utf-8")
+        sizes = [float(size) for size in re.findall(r"font(?:-size)?: (?:bold )?([\d.]+)px", text)]
+        assert min(sizes) >= 12
+        assert "f(x) * (1 - f(x))" in text
+        assert "fill: #14181e" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["all", "-o", "a.png"], "--out DIR"),
+        (["losses", "-o", "a.pdf"], ".png or .svg"),
+        (["losses", "-o", "nowhere/a.png"], "no folder nowhere"),
+    ],
+)
+def test_a_file_that_is_refused(arguments, reason, capsys):
+    assert main(["draw", *arguments]) == 2
+    assert reason in capsys.readouterr().err

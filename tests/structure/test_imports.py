@@ -67,6 +67,7 @@ MAY_IMPORT = {
     "pictures.gallery": RUN | {"pictures"},
     "pictures.rendering": RUN | {"pictures", "pictures.gallery"},
     "pictures.lecture": BASE | COMPONENTS | {"network.activations", "pictures"},
+    "one_step": RUN | {"pictures"},
     "playback": RUN | PICTURES,
     "experiment": RUN | {"mirroring", "pictures", "pictures.rendering"},
     "interactive": RUN | PICTURES,
@@ -87,7 +88,7 @@ MAY_IMPORT = {
         RUN
         | PICTURES
         | SWEEP
-        | {"pictures.lecture", "playback", "experiment", "sweeps"}
+        | {"pictures.lecture", "one_step", "playback", "experiment", "sweeps"}
         | {"sweeps.search", "cli", "export", "metric_names", "mirroring", "trackers"}
     ),
     "__main__": {"cli"},

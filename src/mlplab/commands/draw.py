@@ -20,6 +20,7 @@ FIGURES = {
     "optimizers": "mlplab.pictures.lecture.optimizers",
 }
 ANIMATED = ("optimizers",)
+SUFFIXES = (".png", ".svg")
 
 OPTIONS: Options = {
     "what": {"metavar": "WHAT", "help": ", ".join([*FIGURES, "all"])},
@@ -34,6 +35,12 @@ OPTIONS: Options = {
         "default": Path("outputs/pictures"),
         "help": "folder for the files (default: outputs/pictures)",
     },
+    "-o --file": {
+        "metavar": "FILE",
+        "type": Path,
+        "help": "the file of one figure, FILE.png or FILE.svg, in place of --out",
+    },
+    "--dark": {"action": "store_true", "help": "draw on a dark ground"},
     "--gif": {
         "action": "store_true",
         "help": "also write animations of the figures that have one",
@@ -42,7 +49,7 @@ OPTIONS: Options = {
 
 
 def draw(arguments: Sequence[str]) -> int:
-    """Draw a figure of the lecture as PNG: activations, losses, schedules, initializers,
+    """Draw a figure of the lecture as PNG or SVG: activations, losses, schedules, initializers,
     optimizers, or all. NAMEs choose from the figure, as in `mlplab draw activations sigmoid tanh`.
     With --gif, also write animations of the figures that have one.
     """
@@ -56,9 +63,23 @@ def draw(arguments: Sequence[str]) -> int:
         )
     require("Drawing", "pictures", "matplotlib", *(["PIL"] if args.gif else []))
     _check_names(args.what, args.names)
+    if args.file is not None:
+        _check_file(args.what, args.file)
     for name in FIGURES if args.what == "all" else [args.what]:
-        _write(name, args.names, args.out, args.gif)
+        _write(name, args.names, args.file or args.out / f"{name}.png", args.dark)
+        if args.gif and name in ANIMATED:
+            _write_animation(args.file or args.out / f"{name}.png")
     return 0
+
+
+def _check_file(what: str, file: Path) -> None:
+    """Raise ConfigError unless the file is that of one figure, in a folder that there is."""
+    if what == "all":
+        raise ConfigError(f"-o {file}: `mlplab draw all` draws several figures: use --out DIR.")
+    if file.suffix not in SUFFIXES:
+        raise ConfigError(f"-o {file}: the name of a figure ends in {' or '.join(SUFFIXES)}.")
+    if not file.parent.is_dir():
+        raise ConfigError(f"{file} cannot be written: there is no folder {file.parent}.")
 
 
 def _check_names(what: str, names: Sequence[str]) -> None:
@@ -79,30 +100,28 @@ def _check_names(what: str, names: Sequence[str]) -> None:
             )
 
 
-def _write(name: str, chosen: Sequence[str], folder: Path, gif: bool) -> None:
+def _write(name: str, chosen: Sequence[str], file: Path, dark: bool) -> None:
     from mlplab.io.files import write_bytes_atomic
-    from mlplab.pictures.style import png, style
+    from mlplab.pictures.style import darken, png, style, svg
 
     function = getattr(import_module(FIGURES[name]), name)
-    refuse_links_in_outputs(folder / f"{name}.png")
-    folder.mkdir(parents=True, exist_ok=True)
+    refuse_links_in_outputs(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
     with style():
-        write_bytes_atomic(
-            folder / f"{name}.png",
-            png(function(tuple(dict.fromkeys(chosen))) if chosen else function()),
-        )
-    print(folder / f"{name}.png")
-    if gif and name in ANIMATED:
-        from mlplab.pictures.animation import write_gif
-        from mlplab.pictures.lecture.optimizers import STEPS, optimizers
-        from mlplab.terminal.progress import Progress
+        fig = function(tuple(dict.fromkeys(chosen))) if chosen else function()
+        fig = darken(fig) if dark else fig
+        write_bytes_atomic(file, svg(fig) if file.suffix == ".svg" else png(fig))
+    print(file)
 
-        steps = [*range(0, 30), *range(30, STEPS + 1, 3)]
-        with Progress(len(steps), f"{name}.gif", unit="frames") as bar:
-            write_gif(
-                folder / f"{name}.gif",
-                (optimizers(step) for step in steps),
-                bar.update,
-                dpi=55,
-            )
-        print(folder / f"{name}.gif")
+
+def _write_animation(file: Path) -> None:
+    from mlplab.pictures.animation import write_gif
+    from mlplab.pictures.lecture.optimizers import STEPS, optimizers
+    from mlplab.pictures.style import style
+    from mlplab.terminal.progress import Progress
+
+    file = file.with_suffix(".gif")
+    steps = [*range(0, 30), *range(30, STEPS + 1, 3)]
+    with style(), Progress(len(steps), file.name, unit="frames") as bar:
+        write_gif(file, (optimizers(step) for step in steps), bar.update, dpi=55)
+    print(file)

@@ -22,6 +22,7 @@ OPTIONS: Options = {
         "action": "store_true",
         "help": "for a run: also write the training as an animation, animation.gif",
     },
+    "--dark": {"action": "store_true", "help": "for a run: draw the pictures on a dark ground"},
     "--pages": {
         "metavar": "N",
         "type": int,
@@ -50,6 +51,10 @@ def report(arguments: Sequence[str]) -> int:
         raise ConfigError(
             f"{args.folder} holds a sweep: --gif is for a run, such as {args.folder}:0."
         )
+    if args.dark and folder_kind == "sweep":
+        raise ConfigError(
+            f"{args.folder} holds a sweep: --dark is for a run, such as {args.folder}:0."
+        )
     if args.pages is not None and folder_kind == "run":
         raise ConfigError(f"{args.folder} holds a run: --pages is for a sweep.")
     if args.parquet and folder_kind == "run":
@@ -76,7 +81,7 @@ def report(arguments: Sequence[str]) -> int:
 
         require("Drawing", "pictures", "matplotlib")
         add_frames(args.folder)
-        files = report_run(args.folder, args.gif)
+        files = report_run(args.folder, args.gif, dark=args.dark)
         if args.json:
             names = list(map(str, files))
             print_document("report", {"folder": str(args.folder), "files": names})
@@ -100,9 +105,11 @@ def _write_parquet(folder: Path) -> int:
     return 0
 
 
-def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> list[Path]:
-    """Write the pictures and the playback page of a run, with `gif` also the animation; return
-    their files.
+def report_run(
+    folder: Path, gif: bool = False, quiet: bool = False, dark: bool = False
+) -> list[Path]:
+    """Write the pictures, with `dark` on a dark ground, and the playback page of a run, with `gif`
+    also the animation; return their files.
 
     Without frames of the training, only the pictures of the final network are drawn.
 
@@ -126,7 +133,7 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> list[Pat
     if page is None and not quiet:
         note(f"{missing_frames(folder)} The pictures show the final network.")
     with Progress(len(pictures()), "pictures", quiet=quiet, unit="pictures") as bar:
-        for done, _ in enumerate(draw_all(study, folder / "pictures"), 1):
+        for done, _ in enumerate(draw_all(study, folder / "pictures", dark), 1):
             bar.update(done)
     files = sorted((folder / "pictures").glob("*.png"))
     if page is not None:

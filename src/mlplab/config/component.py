@@ -13,7 +13,7 @@ from mlplab.config.provenance import Sources
 from mlplab.config.registry import TRACKING_KEYS, table
 from mlplab.config.search_path import shipped_folder
 from mlplab.config.suggestions import did_you_mean, shown
-from mlplab.config.yaml_render import describe_rule
+from mlplab.config.yaml_render import describe_rule, value_yaml
 from mlplab.errors import ConfigError, FieldError
 from mlplab.schema import Component, Rule, rules
 
@@ -65,7 +65,26 @@ def build_component(group: str, values: Mapping[str, Any], node: ConfigNode) -> 
             )
     if group == "tracking":
         keys["level"] = name
-    return construct(classes[name], keys, node)
+    component = construct(classes[name], keys, node)
+    _check_presets(component, keys, node)
+    return component
+
+
+def _check_presets(component: Component, keys: Mapping[str, object], node: ConfigNode) -> None:
+    """Raise ConfigError if an override sets a key to its default, of which a preset makes another
+    value: a class cannot see the difference to a key that is not set.
+    """
+    preset = next((key for key, rule in rules(component).items() if rule.preset), None)
+    if preset is None:
+        return
+    for key, value in keys.items():
+        actual, path = getattr(component, key), node.child(key).path
+        if value != actual and node.sources.origin(path).startswith("override"):
+            chosen = f"{node.child(preset).path}={getattr(component, preset)}"
+            raise ConfigError(
+                f"`{path} = {shown(value)}`{node.sources.remark(path)} contradicts `{chosen}`,"
+                f" which sets {path}={value_yaml(actual)}. Leave out one of the two."
+            )
 
 
 def construct(component: type[P], values: Mapping[str, object], node: ConfigNode) -> P:

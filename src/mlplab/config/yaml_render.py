@@ -85,24 +85,17 @@ def eager_note(reason: str) -> str:
 
 
 def facts(component: type[Component]) -> list[str]:
-    """Return formula, derivative, range and source of a function, a line each.
-
-    They are those of an activation, and otherwise of a component whose docstring has a formula: an
-    indented line.
+    """Return the formulas of the docstring, the facts of the class and the further paragraphs of
+    the docstring, a line each; nothing if there are neither formulas nor facts.
     """
-    attributes = (("f(x)", "formula"), ("f'(x)", "derivative"))
-    lines = [
-        f"{label} = {value}" for label, key in attributes if (value := getattr(component, key, ""))
-    ]
-    paragraphs = further_paragraphs(component)
-    if not lines and not any(paragraph.startswith("    ") for paragraph in paragraphs):
-        return []
-    for paragraph in paragraphs:
+    formulas, prose = [], []
+    for paragraph in further_paragraphs(component):
         if paragraph.startswith("    "):
-            lines += [" ".join(line.split()) for line in paragraph.splitlines()]
+            formulas += [" ".join(line.split()) for line in paragraph.splitlines()]
         else:
-            lines.append(" ".join(paragraph.split()))
-    return lines
+            prose.append(" ".join(paragraph.split()))
+    lines = [*formulas, *(f"{name}{value}" for name, value in component.facts().items() if value)]
+    return [*lines, *prose] if lines else []
 
 
 def key_lines(component: type[Component], keys: Collection[str] | None = None) -> list[str]:

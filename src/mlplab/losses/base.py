@@ -23,6 +23,9 @@ class Loss(Component):
 
     tasks: ClassVar[tuple[str, ...]] = ()
     """The kinds of task that the loss supports: "classification", "regression"."""
+    derivative: ClassVar[str] = ""
+    """The derivative by an output, in the symbols of the formula; empty if it is not written down.
+    """
     reduction: ClassVar[str] = "mean"
     """How the caller reduces a batch: "mean" is sum w l / sum w, "sum" is sum w l."""
     original_units: ClassVar[bool] = False
@@ -31,6 +34,10 @@ class Loss(Component):
     """
     target_range: ClassVar[str] = "any"
     """Allowed target values: "any", "non-negative" or "share" (from 0 to 1)."""
+
+    @classmethod
+    def facts(cls) -> dict[str, str]:
+        return {"derivative by an output: ": cls.derivative}
 
     def incompatibility(self, task: Task) -> str | None:
         """Return why the loss does not fit the task ("needs ..., the dataset has ..."), or None."""

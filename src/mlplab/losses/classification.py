@@ -3,7 +3,7 @@
 z are the outputs, p = softmax(z), y is the target class. All log-probabilities are computed with
 log-softmax, never as log(softmax).
 
-Shapes: K members, B examples in the batch, C classes (bce has a single output).
+Shapes: K members, B examples in the batch, C classes (the binary losses have a single output).
 """
 
 import math
@@ -63,6 +63,8 @@ class CrossEntropy(ClassificationLoss):
     class c; here a weight applies to the whole example.
     """
 
+    derivative: ClassVar[str] = "p_c - q_c"
+
     label_smoothing: Number = number(
         0.0, "fraction of the target spread evenly over all classes", at_least=0, below=1
     )
@@ -81,6 +83,8 @@ class Nll(ClassificationLoss):
     as with cross_entropy. The outputs are logits; torch's nll_loss expects log-probabilities.
     """
 
+    derivative: ClassVar[str] = "p_c - [c = y]"
+
     reduction: ClassVar[str] = "sum"
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
@@ -88,16 +92,8 @@ class Nll(ClassificationLoss):
 
 
 @dataclass(frozen=True)
-class Bce(ClassificationLoss):
-    """Binary cross-entropy for two classes with one output, the logit of class 1.
-
-        - w y log p - (1 - y) log(1 - p),      p = sigmoid(z), y in {0, 1}      in [0, inf)
-
-    w is pos_weight. This is torch's binary_cross_entropy_with_logits, and equals cross_entropy of
-    the two logits (0, z).
-    """
-
-    pos_weight: Number = number(1.0, "weight of the examples of class 1", above=0)
+class BinaryLoss(ClassificationLoss):
+    """A loss of two classes with one output, which is positive where class 1 is more probable."""
 
     def incompatibility(self, task: Task) -> str | None:
         return super().incompatibility(task) or (
@@ -108,6 +104,21 @@ class Bce(ClassificationLoss):
 
     def num_outputs(self, task: Task) -> int:
         return 1
+
+
+@dataclass(frozen=True)
+class Bce(BinaryLoss):
+    """Binary cross-entropy for two classes with one output, the logit of class 1.
+
+        - w y log p - (1 - y) log(1 - p),      p = sigmoid(z), y in {0, 1}      in [0, inf)
+
+    w is pos_weight. This is torch's binary_cross_entropy_with_logits, and equals cross_entropy of
+    the two logits (0, z).
+    """
+
+    derivative: ClassVar[str] = "(1 - y) p - w y (1 - p)"
+
+    pos_weight: Number = number(1.0, "weight of the examples of class 1", above=0)
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         logits_KB, targets_KB = outputs_KBC.squeeze(-1), targets.to(outputs_KBC.dtype)
@@ -130,6 +141,29 @@ def binary_probabilities(logits_KB1: Tensor) -> Tensor:
     Computed as two sigmoids, so that neither loses digits near 1.
     """
     return torch.cat((-logits_KB1, logits_KB1), -1).sigmoid()
+
+
+@dataclass(frozen=True)
+class TanhHalfMse(BinaryLoss):
+    """Half the squared error of a tanh output, for two classes coded as -1 and 1.
+
+        (tanh(z) - y)^2 / 2,      y in {-1, 1}      in [0, 2]
+
+    The loss of the TensorFlow Playground, whose output unit has the activation tanh. The predicted
+    probability of class 1 is (1 + tanh(z)) / 2 = sigmoid(2 z): the output, moved from [-1, 1] to
+    [0, 1]. The derivative vanishes where the output is confident, even if it is wrong; that of
+    cross-entropy does not.
+    """
+
+    derivative: ClassVar[str] = "(tanh(z) - y) (1 - tanh(z)^2)"
+
+    def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
+        value_KB = outputs_KBC.squeeze(-1).tanh()
+        signs_KB = targets.to(outputs_KBC.dtype) * 2 - 1
+        return F.mse_loss(value_KB, signs_KB, reduction="none") * 0.5
+
+    def predict(self, outputs_KBC: Tensor) -> Tensor:
+        return binary_probabilities(outputs_KBC * 2)
 
 
 @dataclass(frozen=True)
@@ -167,6 +201,8 @@ class KlDivergence(ClassificationLoss):
     reduction "batchmean" equals this loss, and its "mean" also divides by C.
     """
 
+    derivative: ClassVar[str] = "p_c - q_c"
+
     smoothing: Number = number(
         0.0, "fraction of a class target spread evenly over all classes", at_least=0, below=1
     )
@@ -199,6 +235,8 @@ class MseOnehot(ClassificationLoss):
     keeps the order of the classes and sums to 1.
     """
 
+    derivative: ClassVar[str] = "2 (z_c - [c = y]) / C"
+
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         return (outputs_KBC - one_hot(targets, outputs_KBC)).square().mean(-1)
 
@@ -230,6 +268,8 @@ class Brier(ClassificationLoss):
 
     Source: Brier 1950. For two classes, scikit-learn's brier_score_loss is half of this value.
     """
+
+    derivative: ClassVar[str] = "2 p_c (d_c - sum_j p_j d_j), d_c = p_c - [c = y]"
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         return (outputs_KBC.softmax(-1) - one_hot(targets, outputs_KBC)).square().sum(-1)

@@ -18,6 +18,7 @@ Shapes: K members, B examples in the batch, C scores, X shortfalls of an example
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -73,6 +74,8 @@ class Hinge(MarginLoss):
     itself is 0.
     """
 
+    derivative: ClassVar[str] = "-y if y z < m, 0 beyond (two classes)"
+
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         return self.shortfall(outputs_KBC, targets).sum(-1)
 
@@ -85,6 +88,8 @@ class SquaredHinge(MarginLoss):
 
     The default loss of scikit-learn's LinearSVC.
     """
+
+    derivative: ClassVar[str] = "-2 y max(0, m - y z) (two classes)"
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         return self.shortfall(outputs_KBC, targets).square().sum(-1)

@@ -31,6 +31,8 @@ class Mse(RegressionLoss):
     uses half of it (half_mse).
     """
 
+    derivative: ClassVar[str] = "2 (f - y)"
+
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         return F.mse_loss(outputs_KBC, targets_KBT, reduction="none")
 
@@ -45,6 +47,8 @@ class HalfMse(RegressionLoss):
     scikit-learn's MLPRegressor uses this loss.
     """
 
+    derivative: ClassVar[str] = "f - y"
+
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         return F.mse_loss(outputs_KBC, targets_KBT, reduction="none") * 0.5
 
@@ -57,6 +61,8 @@ class Mae(RegressionLoss):
 
     The optimal prediction is the median. The gradient at f = y is 0, as in torch's l1_loss.
     """
+
+    derivative: ClassVar[str] = "sign(f - y)"
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         return F.l1_loss(outputs_KBC, targets_KBT, reduction="none")
@@ -71,6 +77,8 @@ class Mape(RegressionLoss):
     Source: lecture, without eps and thus undefined at y = 0. Keras multiplies by 100 and uses
     eps = 1e-7; scikit-learn uses eps = 2.2e-16 and no factor of 100.
     """
+
+    derivative: ClassVar[str] = "sign(f - y) / max(|y|, eps)"
 
     original_units: ClassVar[bool] = True
     eps: Number = number(
@@ -118,6 +126,8 @@ class Msle(RegressionLoss):
     only has the metric.
     """
 
+    derivative: ClassVar[str] = "2 (f - log(1 + y))"
+
     original_units: ClassVar[bool] = True
     target_range: ClassVar[str] = "non-negative"
 
@@ -138,6 +148,8 @@ class Huber(RegressionLoss):
     Source: Huber 1964. torch's smooth_l1_loss is this divided by delta.
     """
 
+    derivative: ClassVar[str] = "clip(f - y, -delta, delta)"
+
     delta: Number = number(1.0, "error at which the loss changes from squared to absolute", above=0)
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -155,6 +167,8 @@ class LogCosh(RegressionLoss):
 
     The gradient is tanh(e), e = f - y.
     """
+
+    derivative: ClassVar[str] = "tanh(f - y)"
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         error_KBT = outputs_KBC - targets_KBT
@@ -177,6 +191,8 @@ class Quantile(RegressionLoss):
     tau = 0.5 gives half of mae. Source: Koenker, Bassett 1978; scikit-learn's mean_pinball_loss.
     """
 
+    derivative: ClassVar[str] = "-tau if f < y, 1 - tau if f > y"
+
     tau: Number = number(0.5, "fraction of the targets below the prediction", above=0, below=1)
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -193,6 +209,8 @@ class Poisson(RegressionLoss):
     The constant log y! is omitted, as in torch's poisson_nll_loss(full=False). Above f = 30, a rate
     of 1e13, the exponential continues as its tangent, so that loss and prediction stay finite.
     """
+
+    derivative: ClassVar[str] = "exp(f) - y"
 
     original_units: ClassVar[bool] = True
     target_range: ClassVar[str] = "non-negative"
@@ -217,6 +235,8 @@ class Bernoulli(RegressionLoss):
     This is torch's binary_cross_entropy_with_logits. Source: Bishop 2006, section 5.2.
     """
 
+    derivative: ClassVar[str] = "1 / (1 + exp(-f)) - y"
+
     original_units: ClassVar[bool] = True
     target_range: ClassVar[str] = "share"
 
@@ -240,6 +260,8 @@ class GaussianNll(RegressionLoss):
     GaussianNLLLoss has the same formula for a given variance, which it clips at its eps instead of
     adding min_variance.
     """
+
+    derivative: ClassVar[str] = "(m - y) / v by m, (1 - (m - y)^2 / v) / (2 v) / (1 + exp(-s)) by s"
 
     min_variance: Number = number(
         1e-6, "smallest variance, in squared units of the (standardized) target", above=0

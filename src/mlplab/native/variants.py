@@ -58,7 +58,7 @@ def function_name(group: str, component: Component) -> str:
         value, default = getattr(component, key), _default(component, key)
         if rule.kind == "flag" and value != default:
             terms.append(key if value else f"no_{key}")
-        elif rule.kind == "choice" and value != default:
+        elif rule.kind == "choice" and not rule.preset and value != default:
             terms.append(f"{key}_{value}")
         elif _is_switch(component, key, rule) and active(value):
             terms.append(key)
@@ -85,7 +85,7 @@ def variants(cls: type[C]) -> Iterator[C]:
     for key, rule in rules(cls).items():
         if rule.kind == "flag":
             options[key] = (False, True)
-        elif rule.kind == "choice":
+        elif rule.kind == "choice" and not rule.preset:
             options[key] = rule.options
         elif _is_switch(cls, key, rule):
             options[key] = (0.0, 0.25)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,17 @@ from mlplab.schema import Component, anything, number
 class Initializer(Component):
     """The initial values of one layer."""
 
+    variance: ClassVar[str] = ""  # of a weight, by the fields, fan_in and fan_out
+
     bias: float = number(0.0, "value of every bias")
+
+    def __init_subclass__(cls, variance: str = "") -> None:
+        super().__init_subclass__()
+        cls.variance = variance
+
+    @classmethod
+    def facts(cls) -> dict[str, str]:
+        return {"variance of a weight: ": cls.variance}
 
     def of_layer(self, layer: int, num_layers: int) -> Initializer:
         """Return the initializer of one layer of the network, counted from 0."""
@@ -65,7 +75,7 @@ class RandomInitializer(Initializer):
 
 
 @dataclass(frozen=True)
-class Zeros(Initializer):
+class Zeros(Initializer, variance="0"):
     """All weights are 0.
 
     The units of a hidden layer then stay equal, so only a network without hidden layers can learn.
@@ -76,7 +86,7 @@ class Zeros(Initializer):
 
 
 @dataclass(frozen=True)
-class Constant(Initializer):
+class Constant(Initializer, variance="0"):
     """All weights are the same number.
 
     The units of a hidden layer receive equal gradients and stay equal, so they act as one unit.
@@ -89,7 +99,7 @@ class Constant(Initializer):
 
 
 @dataclass(frozen=True)
-class Normal(RandomInitializer):
+class Normal(RandomInitializer, variance="gain^2 * std^2"):
     """Normal numbers near zero: w ~ N(0, std^2).
 
     Source: the lecture's "random numbers near 0", which gives no value. std = 0.1 keeps A h + b in
@@ -104,7 +114,7 @@ class Normal(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class Uniform(RandomInitializer):
+class Uniform(RandomInitializer, variance="gain^2 * (high - low)^2 / 12"):
     """Uniform numbers near zero: w ~ U(low, high).
 
     Source: the lecture's "random numbers near 0", which gives no value. torch's uniform_ defaults
@@ -123,7 +133,7 @@ class Uniform(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(RandomInitializer):
+class TruncatedNormal(RandomInitializer, variance="gain^2 * 0.7737 * std^2"):
     """Normal numbers, redrawn if beyond two standard deviations: w ~ N(0, std^2), |w| <= 2 std.
 
     The standard deviation after truncation is 0.8796 std. The limits scale with std as in Keras;
@@ -139,7 +149,7 @@ class TruncatedNormal(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class XavierNormal(RandomInitializer):
+class XavierNormal(RandomInitializer, variance="gain^2 * 2 / (fan_in + fan_out)"):
     """Xavier (Glorot), normal: std = sqrt(2 / (fan_in + fan_out)), for sigmoid and tanh.
 
     Source: lecture, where the second argument of N(0, sqrt(...)) is the standard deviation; Glorot,
@@ -151,7 +161,7 @@ class XavierNormal(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class XavierUniform(RandomInitializer):
+class XavierUniform(RandomInitializer, variance="gain^2 * 2 / (fan_in + fan_out)"):
     """Xavier (Glorot), uniform: |w| <= sqrt(6 / (fan_in + fan_out)), for sigmoid and tanh.
 
     Source: lecture; Glorot, Bengio 2010.
@@ -162,7 +172,7 @@ class XavierUniform(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class HeNormal(RandomInitializer):
+class HeNormal(RandomInitializer, variance="gain^2 * 2 / fan_in"):
     """He (Kaiming), normal: std = sqrt(2 / fan_in), for relu.
 
     Source: lecture, where the second argument of N(0, sqrt(...)) is the standard deviation; He et
@@ -174,7 +184,7 @@ class HeNormal(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class HeUniform(RandomInitializer):
+class HeUniform(RandomInitializer, variance="gain^2 * 2 / fan_in"):
     """He (Kaiming), uniform: |w| <= sqrt(6 / fan_in), for relu.
 
     Source: lecture; He et al. 2015.
@@ -185,7 +195,7 @@ class HeUniform(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class LecunNormal(RandomInitializer):
+class LecunNormal(RandomInitializer, variance="gain^2 / fan_in"):
     """LeCun, normal: std = sqrt(1 / fan_in), for selu and near-linear units.
 
     Source: LeCun et al. 1998 ("Efficient BackProp"). This is He's scheme without the factor for
@@ -197,7 +207,7 @@ class LecunNormal(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class LecunUniform(RandomInitializer):
+class LecunUniform(RandomInitializer, variance="gain^2 / fan_in"):
     """LeCun, uniform: |w| <= sqrt(3 / fan_in), for selu and near-linear units.
 
     Source: LeCun et al. 1998 ("Efficient BackProp"), who give the variance 1 / fan_in but do not
@@ -209,7 +219,7 @@ class LecunUniform(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class Orthogonal(RandomInitializer):
+class Orthogonal(RandomInitializer, variance="gain^2 / max(fan_in, fan_out)"):
     """Orthonormal rows, or columns if there are more outputs than inputs; gain is their length.
 
     Source: Saxe, McClelland, Ganguli 2014.
@@ -220,7 +230,7 @@ class Orthogonal(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class Sparse(RandomInitializer):
+class Sparse(RandomInitializer, variance="gain^2 * (1 - sparsity) * std^2"):
     """Normal numbers, with a fraction of the outgoing weights of each input set to zero.
 
     ceil(sparsity * fan_out) weights of each column are 0, but at least one is kept, since a layer
@@ -242,7 +252,7 @@ class Sparse(RandomInitializer):
 
 
 @dataclass(frozen=True)
-class TorchDefault(RandomInitializer):
+class TorchDefault(RandomInitializer, variance="gain^2 / (3 * fan_in)"):
     """The default of torch's nn.Linear: weights and biases uniform, |w| <= 1 / sqrt(fan_in).
 
     For the weights this is He's uniform scheme for a leaky relu with slope sqrt(5). The gain does

@@ -3,6 +3,7 @@
 Shapes: K members, P parameters.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlplab.optimizers.base import (
+    LectureOptimizer,
     Optimizer,
     State,
     Step,
@@ -26,7 +28,7 @@ from mlplab.stacking import double, fit
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
+class Adam(LectureOptimizer):
     """Adam: momentum and RMSprop combined.
 
         m <- beta1 * m + (1 - beta1) * g
@@ -36,7 +38,8 @@ class Adam(Optimizer):
 
     Options: eps_inside divides by sqrt(v' + eps); amsgrad replaces v by the largest v so far;
     without bias_correction, m' = m and v' = v. Source: Kingma and Ba 2015; amsgrad: Reddi et al.
-    2018. The lecture has no bias correction: bias_correction=false.
+    2018. The lecture has no bias correction: form=lecture sets bias_correction=false, without
+    amsgrad and with eps outside the root.
     """
 
     lr: Number = number(0.001, "step size", above=0)
@@ -50,6 +53,11 @@ class Adam(Optimizer):
     eps_inside: bool = flag(False, "add eps inside the root")
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
+    lecture_values: ClassVar[Mapping[str, object]] = {
+        "bias_correction": False,
+        "amsgrad": False,
+        "eps_inside": False,
+    }
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
     decoupled: ClassVar[bool] = False  # weight decay shrinks theta directly
 

@@ -3,6 +3,7 @@
 Shapes: K members, P parameters.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlplab.optimizers.base import (
+    LectureOptimizer,
     Optimizer,
     State,
     Step,
@@ -26,14 +28,15 @@ from mlplab.stacking import active, double, fit
 
 
 @dataclass(frozen=True)
-class Adagrad(Optimizer):
+class Adagrad(LectureOptimizer):
     """Adagrad: divides by the root of the sum of all squared gradients.
 
         G <- G + g^2
         theta <- theta - lr / (1 + (step - 1) * lr_decay) * g / (sqrt(G) + eps)
 
     eps_inside divides by sqrt(G + eps). Source: Duchi et al. 2011. The lecture has eps inside the
-    root, about 1e-4; torch.optim.Adagrad has it outside.
+    root, about 1e-4; torch.optim.Adagrad has it outside. form=lecture: eps_inside=true, eps=1e-4,
+    lr_decay=0.
     """
 
     eps: Number = number(1e-10, "keeps the divisor from 0", above=0)
@@ -41,6 +44,12 @@ class Adagrad(Optimizer):
     lr_decay: Number = number(0.0, "divides lr by 1 + (step - 1) * lr_decay", at_least=0)
     initial_accumulator: Number = number(0.0, "initial value of the sum of squares", at_least=0)
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
+
+    lecture_values: ClassVar[Mapping[str, object]] = {
+        "eps": 1e-4,
+        "eps_inside": True,
+        "lr_decay": 0.0,
+    }
 
     def init(self, theta_KP: Tensor) -> State:
         return {"sum": torch.zeros_like(theta_KP).add_(fit(self.initial_accumulator, theta_KP))}
@@ -91,7 +100,7 @@ class Adadelta(Optimizer):
 
 
 @dataclass(frozen=True)
-class Rmsprop(Optimizer):
+class Rmsprop(LectureOptimizer):
     """RMSprop: divides by the root of a running mean of squared gradients.
 
         G <- alpha * G + (1 - alpha) * g^2
@@ -101,6 +110,7 @@ class Rmsprop(Optimizer):
 
     Source: the lecture (its gamma is alpha here, and eps is inside the root); Tieleman and Hinton
     2012; centered: Graves 2013. torch.optim.RMSprop has eps outside the root, TensorFlow inside.
+    form=lecture: eps_inside=true, without centered and momentum.
     """
 
     alpha: Number = number(0.99, "decay of the running mean of squares", at_least=0, below=1)
@@ -109,6 +119,12 @@ class Rmsprop(Optimizer):
     centered: bool = flag(False, "divide by an estimate of the standard deviation")
     momentum: Number = number(0.0, "fraction of the last step that is kept", at_least=0, below=1)
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
+
+    lecture_values: ClassVar[Mapping[str, object]] = {
+        "eps_inside": True,
+        "centered": False,
+        "momentum": 0.0,
+    }
 
     def init(self, theta_KP: Tensor) -> State:
         names = [

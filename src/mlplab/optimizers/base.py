@@ -7,14 +7,16 @@ Shapes: K members, P parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
-from mlplab.schema import Component, Number, number
+from mlplab.errors import FieldError
+from mlplab.schema import Component, Number, number, preset
 from mlplab.stacking import active, double, fit
 
 State: TypeAlias = dict[str, Tensor]
@@ -79,6 +81,37 @@ class Optimizer(Component):
             for name, value in exported.items()
             if isinstance(value, Tensor)
         }
+
+
+@dataclass(frozen=True)
+class LectureOptimizer(Optimizer):
+    """An optimizer of the lecture, whose formula there may differ from that of torch.
+
+    With form=lecture, the fields that the formula of the lecture fixes have its values instead of
+    their defaults. Raises FieldError if one of them has another value.
+    """
+
+    form: str = preset(
+        "standard",
+        ("standard", "lecture"),
+        "lecture sets other keys as the formula of the lecture needs them",
+    )
+
+    lecture_values: ClassVar[Mapping[str, object]] = MappingProxyType({})
+
+    def __post_init__(self) -> None:
+        if self.form == "lecture":
+            for field in fields(self):
+                self._follow_lecture(field.name, field.default)
+        super().__post_init__()
+
+    def _follow_lecture(self, key: str, default: object) -> None:
+        value, wanted = getattr(self, key), self.lecture_values.get(key)
+        if wanted is None or isinstance(value, Tensor):  # of members that were checked before
+            return
+        if value not in (default, wanted):
+            raise FieldError(key, value, f"contradicts form=lecture, which sets it to {wanted}")
+        object.__setattr__(self, key, wanted)
 
 
 # The operations below are torch's fused ones. A float is passed as their argument; a [K, 1] tensor

@@ -5,6 +5,7 @@ All parameters have the same step size, except with rprop.
 Shapes: K members, P parameters.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mlplab.errors import FieldError
 from mlplab.optimizers.base import (
+    LectureOptimizer,
     Optimizer,
     State,
     Step,
@@ -26,7 +28,7 @@ from mlplab.stacking import active, fit
 
 
 @dataclass(frozen=True)
-class Sgd(Optimizer):
+class Sgd(LectureOptimizer):
     """Gradient descent, theta <- theta - lr * g, with torch's momentum, dampening and Nesterov
     forms.
 
@@ -34,7 +36,7 @@ class Sgd(Optimizer):
         theta <- theta - lr * v                      nesterov: theta - lr * (g + momentum * v)
 
     Source: the lecture; Sutskever et al. 2013 in the form of torch.optim.SGD. The lecture's
-    momentum has lr inside v; see `momentum` and `nag`.
+    momentum has lr inside v; see `momentum` and `nag`. form=lecture: without momentum.
     """
 
     lr: Number = number(0.001, "step size", above=0)
@@ -44,6 +46,8 @@ class Sgd(Optimizer):
     )
     nesterov: bool = flag(False, "look one momentum step ahead")
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
+
+    lecture_values: ClassVar[Mapping[str, object]] = {"momentum": 0.0, "nesterov": False}
 
     def check(self) -> None:
         if self.nesterov and not active(self.momentum):
@@ -85,7 +89,7 @@ class Sgd(Optimizer):
 
 
 @dataclass(frozen=True)
-class Momentum(Optimizer):
+class Momentum(LectureOptimizer):
     """Gradient descent with momentum as the lecture writes it.
 
         v <- momentum * v + lr * g

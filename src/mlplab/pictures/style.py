@@ -13,12 +13,14 @@ import numpy as np
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap, is_color_like, to_rgb
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.spines import Spine
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.typing import ColorType
 from PIL import Image
 
 from mlplab.pictures.colors import Floats, rgb
@@ -31,9 +33,17 @@ DIVERGING = LinearSegmentedColormap.from_list(
 )
 DPI = 110
 
-DARK_PAGE = "#12161c"
-DARK = {INK: "#e4e9f0", SOFT: "#9aa6b5", GRID: "#343d49"}
-"""The colors of a dark page, by those of a light one."""
+_DARK = {
+    "#ffffff": "#14181e",
+    INK: "#e8ecf1",
+    SOFT: "#a3afbd",
+    GRID: "#2b333e",
+    POSITIVE.lower(): "#3d9be6",
+    "#000000": "#e8ecf1",
+}
+"""Colors of text and lines -> those on a dark ground."""
+MIN_CONTRAST = 4.0
+"""Of lines and text to the dark ground."""
 
 MAX_INTERVALS = 5
 """Of an axis between ticks, since ticks take most of the drawing time."""
@@ -117,20 +127,63 @@ def png(fig: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
+def svg(fig: Figure) -> bytes:
+    """Return the figure as the bytes of an SVG file, equal for equal figures; text stays text."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mlplab"}):
+        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
 def darken(fig: Figure) -> Figure:
-    """Change the page, text, axes and black lines of a figure for a dark page; returns it."""
-    light = {to_rgb(old): new for old, new in DARK.items()}
-    fig.set_facecolor(DARK_PAGE)
-    for artist in fig.findobj():
-        if isinstance(artist, Axes):
-            artist.set_facecolor(DARK_PAGE)
-            for axis in (artist.xaxis, artist.yaxis):
-                axis.set_tick_params(which="both", color=DARK[SOFT], labelcolor=DARK[SOFT])
-        elif isinstance(artist, (Text, Line2D)) and is_color_like(artist.get_color()):
-            artist.set_color(light.get(to_rgb(artist.get_color()), artist.get_color()))
-        elif isinstance(artist, Spine):
-            artist.set_edgecolor(light.get(to_rgb(artist.get_edgecolor()), DARK[SOFT]))
+    """Give a finished figure a dark ground, with text and lines that are legible on it; return
+    it. Images and maps stay as they are.
+    """
+    fig.set_facecolor(_DARK["#ffffff"])
+    for axes in fig.axes:
+        axes.set_facecolor(_DARK["#ffffff"])
+        axes.tick_params(which="both", colors=_DARK[SOFT], grid_color=_DARK[GRID])
+        for spine in axes.spines.values():
+            spine.set_edgecolor(_DARK[SOFT])
+    grounds = {id(fig.patch), *(id(axes.patch) for axes in fig.axes)}
+    on_images = {
+        id(text) for axes in fig.axes if axes.images and axes.axison for text in axes.texts
+    }
+    for artist in fig.findobj(lambda artist: id(artist) not in grounds | on_images):
+        if isinstance(artist, (Text, Line2D)):
+            if to_hex(artist.get_color()) != "#ffffff":  # what is white is so on purpose
+                artist.set_color(_on_dark(artist.get_color()))
+        elif isinstance(artist, LineCollection):
+            artist.set_color([_on_dark(tuple(row)) for row in to_rgba_array(artist.get_color())])
+        elif isinstance(artist, PathCollection):
+            faces = to_rgba_array(artist.get_facecolor())
+            artist.set_facecolor(
+                [_on_dark(face) if to_hex(face) == SOFT else face for face in faces]
+            )
+        elif isinstance(artist, Rectangle):
+            artist.set_edgecolor(_on_dark(artist.get_edgecolor()))
+            artist.set_facecolor(_DARK.get(to_hex(artist.get_facecolor()), artist.get_facecolor()))
     return fig
+
+
+def _on_dark(color: ColorType) -> ColorType:
+    """The color, lighter if it has little contrast to the dark ground."""
+    red, green, blue, alpha = to_rgba(color)
+    if not alpha or to_hex(color) in _DARK.values():
+        return color
+    if (other := _DARK.get(to_hex(color))) is not None:
+        return (*to_rgb(other), alpha)
+    light = np.array([red, green, blue])
+    while _luminance(light) + 0.05 < MIN_CONTRAST * (_luminance(to_rgb(_DARK["#ffffff"])) + 0.05):
+        light = 0.9 * light + 0.1
+    return (float(light[0]), float(light[1]), float(light[2]), alpha)
+
+
+def _luminance(color: Sequence[float] | Floats) -> float:
+    """The relative luminance of red, green and blue in [0, 1]. Source: WCAG 2.2."""
+    values = np.asarray(color)
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
 
 
 def resized(png_bytes: bytes, factor: float) -> bytes:
@@ -144,7 +197,7 @@ def resized(png_bytes: bytes, factor: float) -> bytes:
     return buffer.getvalue()
 
 
-def headline(fig: Figure, title: str, *remarks: str) -> Figure:
+def headline(fig: Figure, title: str, *remarks: str, remark_size: float = 8.5) -> Figure:
     """Add a title, and the nonempty remarks in small print at the bottom, and limit the ticks;
     returns the figure.
     """
@@ -152,10 +205,14 @@ def headline(fig: Figure, title: str, *remarks: str) -> Figure:
         if isinstance(locator := axis.get_major_locator(), AutoLocator):
             locator.set_params(nbins=MAX_INTERVALS)
     height = fig.get_figheight()
-    fig.text(0.5, 1 - 0.1 / height, title, fontsize=12, ha="center", va="top")
+    fig.text(
+        0.5, 1 - 0.1 / height, title, fontsize=max(12, 1.35 * remark_size), ha="center", va="top"
+    )
     if remark_text := "; ".join(filter(None, remarks)):
-        text = textwrap.fill(remark_text, int(13 * fig.get_figwidth()))
-        fig.text(0.5, 0.08 / height, text, fontsize=8.5, color=SOFT, ha="center", va="bottom")
+        text = textwrap.fill(remark_text, int(110 * fig.get_figwidth() / remark_size))
+        fig.text(
+            0.5, 0.08 / height, text, fontsize=remark_size, color=SOFT, ha="center", va="bottom"
+        )
     return fig
 
 

@@ -6,7 +6,6 @@ precision-recall curves once.
 Shapes: N examples, H units of a layer.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from mlplab.network.layer import Layer
 from mlplab.pictures.colors import Floats
+from mlplab.pictures.images import image_side
 from mlplab.pictures.study import Study
 from mlplab.tracking import EventWriter
 from mlplab.tracking.dashboards import Node, charts, graph, precision_recall, write_projector
@@ -148,9 +148,8 @@ def vectors(folder: Path, study: Study) -> None:
 
 def _sprites(study: Study, scaled_NF: Floats) -> NDArray[np.float64] | None:
     """Return square images [N, side, side] in [0, 1] if the features are named pixel..."""
-    names = study.prepared.feature_names
-    side = math.isqrt(len(names))
-    if side < 4 or side * side != len(names) or not all(name.startswith("pixel") for name in names):
+    side = image_side(study.prepared.feature_names)
+    if side is None:
         return None
     raw = study.prepared.feature_scaler.invert(scaled_NF)
     return np.asarray(((raw - raw.min()) / max(np.ptp(raw), 1e-12)).reshape(-1, side, side))

@@ -47,6 +47,15 @@ class Activation(Component):
         cls.continuity = continuity or cls.continuity
         cls.torch_class = torch_class or cls.torch_class
 
+    @classmethod
+    def facts(cls) -> dict[str, str]:
+        return {
+            "f(x) = ": cls.formula,
+            "f'(x) = ": cls.derivative,
+            "range ": cls.output_range,
+            "continuity ": cls.continuity,
+        }
+
     def __call__(self, z_KBH: Tensor, parameters_K1Q: Tensor | None = None) -> Tensor:
         """Return the hidden vectors, [K, B, H] in the dtype of z.
 

@@ -25,10 +25,10 @@ class BinaryStep(
 ):
     """Binary step, the threshold unit: 0 below zero, 1 from zero on.
 
-    Range {0, 1}, C^-1. The lecture does not define f'(0); here it is 0 as everywhere else, so this
-    layer and those before it do not train. The straight-through gradient is 1 for |x| <= 1 and 0
-    beyond, as if the step were the identity clipped to [-1, 1]. Source: lecture; Rosenblatt 1958;
-    straight-through: Bengio, Leonard, Courville 2013, clipped as by Hubara et al. 2016.
+    The lecture does not define f'(0); here it is 0 as everywhere else, so this layer and those
+    before it do not train. The straight-through gradient is 1 for |x| <= 1 and 0 beyond, as if the
+    step were the identity clipped to [-1, 1]. Source: lecture; Rosenblatt 1958; straight-through:
+    Bengio, Leonard, Courville 2013, clipped as by Hubara et al. 2016.
     """
 
     straight_through: bool = flag(
@@ -62,8 +62,8 @@ class Sigmoid(
 ):
     """Logistic sigmoid, also called soft step.
 
-    Range (0, 1), C^inf. Its derivative is at most 1/4, so gradients vanish through many layers.
-    Source: lecture; Han, Moraga 1995.
+    Its derivative is at most 1/4, so gradients vanish through many layers. Source: lecture; Han,
+    Moraga 1995.
     """
 
 
@@ -79,7 +79,7 @@ class Tanh(
 ):
     """Hyperbolic tangent.
 
-    Range (-1, 1), C^inf. Source: lecture.
+    Source: lecture.
     """
 
 
@@ -93,9 +93,9 @@ class Sqnl(
 ):
     """Square nonlinearity: a sigmoid composed of two parabolas (the lecture's SQLN).
 
-    Range [-1, 1], C^1. Source: lecture; Wuraola, Patel 2018, who call it SQNL. The lecture's table
-    gives C^2, but the second derivative jumps from +1/2 to -1/2 at 0. The derivative is 0 beyond
-    |x| = 2, which the table omits.
+    Source: lecture; Wuraola, Patel 2018, who call it SQNL. The lecture's table gives C^2, but the
+    second derivative jumps from +1/2 to -1/2 at 0. The derivative is 0 beyond |x| = 2, which the
+    table omits.
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class Arctan(
 ):
     """Inverse tangent.
 
-    Range (-pi/2, pi/2), C^inf. Source: lecture.
+    Source: lecture.
     """
 
 
@@ -130,8 +130,8 @@ class Softsign(
 ):
     """Softsign, a sigmoid that saturates slowly (the lecture's ElliotSig).
 
-    Range (-1, 1), C^1. Source: lecture; Elliott 1993, who also scales it to (0, 1) as 0.5 * f(x) +
-    0.5; Glorot, Bengio 2010.
+    Source: lecture; Elliott 1993, who also scales it to (0, 1) as 0.5 * f(x) + 0.5; Glorot, Bengio
+    2010.
     """
 
 
@@ -145,7 +145,7 @@ class Isru(
 ):
     """Inverse square root unit (ISRU).
 
-    Range (-1/sqrt(alpha), 1/sqrt(alpha)), C^inf. Source: lecture; Carlile et al. 2017.
+    Source: lecture; Carlile et al. 2017.
     """
 
     alpha: Number = number(1.0, "how early it saturates", above=0)
@@ -173,7 +173,7 @@ class Hardtanh(
 ):
     """Hard tanh: the identity, clipped.
 
-    Range [min_val, max_val], C^0. Source: Collobert 2004.
+    Source: Collobert 2004.
     """
 
     min_val: Number = number(-1.0, "lower limit of the output")
@@ -206,7 +206,7 @@ class Hardsigmoid(
 ):
     """Hard sigmoid: a piecewise linear approximation of the sigmoid.
 
-    Range [0, 1], C^0. Source: Howard et al. 2019 (MobileNetV3), as in torch and Keras 3. Keras 2
-    has slope 0.2, Courbariaux et al. 2015 slope 1/2; here the slope is 1/6, which torch's gradient
-    rounds to float32 even in float64.
+    Source: Howard et al. 2019 (MobileNetV3), as in torch and Keras 3. Keras 2 has slope 0.2,
+    Courbariaux et al. 2015 slope 1/2; here the slope is 1/6, which torch's gradient rounds to
+    float32 even in float64.
     """

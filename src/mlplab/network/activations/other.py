@@ -26,7 +26,7 @@ class Identity(
 ):
     """Identity: a layer without nonlinearity.
 
-    Range (-inf, inf), C^inf. Consecutive layers with it act as one linear layer. Source: lecture.
+    Consecutive layers with it act as one linear layer. Source: lecture.
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:
@@ -66,8 +66,8 @@ class Tanhshrink(
 ):
     """Tanh shrinkage, the identity minus tanh: flat at zero, linear far from it.
 
-    Range (-inf, inf), C^inf. Unlike torch's Tanhshrink, which subtracts, it keeps its digits near
-    zero. Source: torch's Tanhshrink; Lambert 1768 (the continued fraction).
+    Unlike torch's Tanhshrink, which subtracts, it keeps its digits near zero. Source: torch's
+    Tanhshrink; Lambert 1768 (the continued fraction).
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class Softshrink(
 ):
     """Soft shrinkage: moves every value toward zero, and small values to zero.
 
-    Range (-inf, inf), C^0. Source: Donoho 1995 (soft thresholding).
+    Source: Donoho 1995 (soft thresholding).
     """
 
     lambd: Number = number(0.5, "distance that values move; smaller values become 0", at_least=0)
@@ -109,7 +109,7 @@ class Hardshrink(
 ):
     """Hard shrinkage: the identity with small values set to zero.
 
-    Range (-inf, inf), C^-1. Source: Donoho, Johnstone 1994 (hard thresholding).
+    Source: Donoho, Johnstone 1994 (hard thresholding).
     """
 
     lambd: Number = number(0.5, "values up to this magnitude become 0", at_least=0)
@@ -130,8 +130,7 @@ class Gaussian(
 ):
     """Gaussian bell.
 
-    Range (0, 1], C^inf. Source: Broomhead, Lowe 1988 (radial basis functions); some define it as
-    exp(-x^2 / 2).
+    Source: Broomhead, Lowe 1988 (radial basis functions); some define it as exp(-x^2 / 2).
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:
@@ -149,8 +148,7 @@ class Sine(
 ):
     """Sine wave.
 
-    Range [-1, 1], C^inf. Source: Sitzmann et al. 2020 (SIREN), who use frequency 30 with weights
-    drawn to match.
+    Source: Sitzmann et al. 2020 (SIREN), who use frequency 30 with weights drawn to match.
     """
 
     frequency: Number = number(1.0, "angular frequency", above=0)
@@ -169,8 +167,8 @@ class Snake(
 ):
     """Snake: the identity with ripples, which can continue a periodic function.
 
-    Range (-inf, inf), C^inf. The frequency is fixed here; in the paper, where it is called a, it
-    can also be learned. Source: Ziyin, Hartwig, Ueda 2020.
+    The frequency is fixed here; in the paper, where it is called a, it can also be learned. Source:
+    Ziyin, Hartwig, Ueda 2020.
     """
 
     frequency: Number = number(1.0, "angular frequency of the ripples", above=0)

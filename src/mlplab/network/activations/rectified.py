@@ -26,7 +26,7 @@ class Relu(
 ):
     """Rectified linear unit (ReLU).
 
-    Range [0, inf), C^0; the lecture's first table gives (0, inf), the second one the exact range.
+    The lecture's first table gives the range (0, inf), the second one the exact range.
     f'(0) = 0 as in both tables. Source: lecture; Nair, Hinton 2010.
     """
 
@@ -41,8 +41,7 @@ class Brelu(
 ):
     """Bipolar rectified linear unit (BReLU): every second unit rectifies the opposite side.
 
-    Range (-inf, inf), C^0. Units are counted from 0, so the first is relu. Source: lecture; Eidnes,
-    Nokland 2017.
+    Units are counted from 0, so the first is relu. Source: lecture; Eidnes, Nokland 2017.
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:
@@ -62,8 +61,8 @@ class LeakyRelu(
 ):
     """Leaky ReLU: a small slope below zero keeps the gradient alive.
 
-    Range (-inf, inf), C^0. Source: lecture (slope a); Maas, Hannun, Ng 2013. The default slope is
-    that of torch, 0.01; Keras uses 0.3, TensorFlow 0.2.
+    Source: lecture (slope a); Maas, Hannun, Ng 2013. The default slope is that of torch, 0.01;
+    Keras uses 0.3, TensorFlow 0.2.
     """
 
     negative_slope: Number = number(0.01, "slope below zero", at_least=0)
@@ -84,9 +83,8 @@ class Prelu(
 ):
     """Parametric ReLU: a leaky ReLU whose slope is learned, one per layer.
 
-    Range (-inf, inf), C^0. The slope is passed as parameters [K, 1, 1]; without parameters it is
-    the initial value. Source: He et al. 2015, who also learn one slope per channel; Keras learns
-    one per unit and starts at 0.
+    The slope is passed as parameters [K, 1, 1]; without parameters it is the initial value. Source:
+    He et al. 2015, who also learn one slope per channel; Keras learns one per unit and starts at 0.
     """
 
     initial: Number = number(0.25, "slope below zero before training")
@@ -121,7 +119,7 @@ class Relu6(
 ):
     """ReLU clipped at 6.
 
-    Range [0, 6], C^0. Source: Krizhevsky 2010.
+    Source: Krizhevsky 2010.
     """
 
 
@@ -136,7 +134,7 @@ class Elu(
 ):
     """Exponential linear unit (ELU).
 
-    Range (-alpha, inf), C^1 for alpha = 1, else C^0. Source: Clevert, Unterthiner, Hochreiter 2016.
+    Source: Clevert, Unterthiner, Hochreiter 2016.
     """
 
     alpha: Number = number(1.0, "minus the value far below zero", above=0)
@@ -159,7 +157,7 @@ class Selu(
 ):
     """Scaled ELU, which preserves mean 0 and variance 1 across layers with lecun_normal weights.
 
-    Range (-scale * alpha, inf) = (-1.758, inf), C^0; alpha = 1.6732632423543772, scale =
+    The lower limit is -scale * alpha; alpha = 1.6732632423543772, scale =
     1.0507009873554805. Source: Klambauer et al. 2017.
     """
 
@@ -175,7 +173,7 @@ class Celu(
 ):
     """Continuously differentiable ELU (CELU).
 
-    Range (-alpha, inf), C^1 for every alpha. Source: Barron 2017. The values agree with torch's
+    C^1 for every alpha. Source: Barron 2017. The values agree with torch's
     celu, which is not used since its gradient rounds 1 / alpha to float32 and is therefore inexact
     in float64 for most alpha.
     """

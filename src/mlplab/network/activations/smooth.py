@@ -25,9 +25,9 @@ class Gelu(
 ):
     """Gaussian error linear unit (GELU).
 
-    Phi is the standard normal distribution function, phi its density. Range about [-0.17, inf),
-    C^inf. approximate=tanh replaces Phi(x) by (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2, as
-    in the first transformers. Source: Hendrycks, Gimpel 2016.
+    Phi is the standard normal distribution function, phi its density. approximate=tanh replaces
+    Phi(x) by (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2, as in the first transformers.
+    Source: Hendrycks, Gimpel 2016.
     """
 
     approximate: str = choice(
@@ -57,8 +57,7 @@ class Silu(
 ):
     """Sigmoid linear unit (SiLU), also called swish.
 
-    Range about [-0.278, inf), C^inf. Source: Elfwing, Uchibe, Doya 2017; Ramachandran, Zoph, Le
-    2017.
+    Source: Elfwing, Uchibe, Doya 2017; Ramachandran, Zoph, Le 2017.
     """
 
 
@@ -74,7 +73,7 @@ class Mish(
 ):
     """Mish, a self-gated relative of swish.
 
-    Range about [-0.309, inf), C^inf. Source: Misra 2019.
+    Source: Misra 2019.
     """
 
 
@@ -89,8 +88,8 @@ class Softplus(
 ):
     """Softplus, the smooth ReLU.
 
-    Range (0, inf), C^inf. As in torch, the value is x itself if beta * x > 20, with an error of
-    less than 2.1e-9 / beta. Source: Dugas et al. 2000; Glorot, Bordes, Bengio 2011.
+    As in torch, the value is x itself if beta * x > 20, with an error of less than 2.1e-9 / beta.
+    Source: Dugas et al. 2000; Glorot, Bordes, Bengio 2011.
     """
 
     beta: Number = number(1.0, "sharpness of the bend", above=0)
@@ -113,7 +112,7 @@ class Isrlu(
 ):
     """Inverse square root linear unit (ISRLU).
 
-    Range (-1/sqrt(alpha), inf), C^2. Source: lecture; Carlile et al. 2017.
+    Source: lecture; Carlile et al. 2017.
     """
 
     alpha: Number = number(1.0, "how early it saturates below zero", above=0)
@@ -133,8 +132,8 @@ class Hardswish(
 ):
     """Hard swish: SiLU with the hard sigmoid instead of the sigmoid.
 
-    Range [-0.375, inf), C^0. torch's function overflows above a sixth of the largest number, where
-    this one is the identity. Source: Howard et al. 2019 (MobileNetV3).
+    torch's function overflows above a sixth of the largest number, where this one is the identity.
+    Source: Howard et al. 2019 (MobileNetV3).
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:
@@ -153,7 +152,7 @@ class LogSigmoid(
 ):
     """Logarithm of the sigmoid: softplus mirrored at the origin.
 
-    Range (-inf, 0), C^inf. Source: torch's LogSigmoid.
+    Source: torch's LogSigmoid.
     """
 
 
@@ -168,8 +167,8 @@ class Arsinh(
 ):
     """Inverse hyperbolic sine: linear near zero, logarithmic far from it.
 
-    Range (-inf, inf), C^inf. The lecture's formula suffers from cancellation for large negative x;
-    torch's function does not. Source: lecture.
+    The lecture's formula suffers from cancellation for large negative x; torch's function does not.
+    Source: lecture.
     """
 
 
@@ -183,7 +182,7 @@ class BentIdentity(
 ):
     """Bent identity: slope 1/2 far below zero, 3/2 far above.
 
-    Range (-inf, inf), C^inf. Source: the activation table of Wikipedia, which the lecture links to.
+    Source: the activation table of Wikipedia, which the lecture links to.
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:

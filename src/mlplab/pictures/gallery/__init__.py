@@ -9,6 +9,7 @@ _FIRST = (
     "data",
     "decision",
     "units",
+    "weights",
     "hidden",
     "curves",
     "confusion",

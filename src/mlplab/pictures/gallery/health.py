@@ -4,6 +4,7 @@ These are saturated and dead units, vanishing gradients, steps that are too smal
 diverging weights.
 """
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,10 @@ from mlplab.pictures.style import INK, SOFT, figure, headline, logarithmic
 
 FLAT_SLOPE = 0.1  # |f'(z)| below which an activation transmits hardly any gradient
 DEAD_SLOPE = 0.01  # |f'(z)| below which on all examples a unit no longer learns
+MAX_FLAT, MAX_DEAD, MAX_RATIO = 0.7, 0.3, 1000.0
+"""Alarming: more flat activations at the start, dead units at the end, or gradient norms that
+differ more between the first and the last layer at the start.
+"""
 MAX_FRAMES = 25
 MAX_EXAMPLES = 200
 MAX_LAYERS = 12
@@ -40,7 +45,8 @@ def health(study: Study, frame: int) -> Figure:
         layer: colormaps["viridis"](0.9 * i / max(len(layers) - 1, 1))
         for i, layer in enumerate(layers)
     }
-    _activations(panels[0, 0], study, layer_colors)
+    slopes = _slopes(study) if study.has_hidden else None
+    _activations(panels[0, 0], study, layer_colors, slopes)
     _norms(panels[0, 1], study, layer_colors, "gradient_norm", "gradient norm")
     _norms(panels[1, 0], study, layer_colors, "update_ratio", "update norm / weight norm")
     panels[1, 0].axhline(1e-3, color=SOFT, linewidth=1.0, linestyle=":")
@@ -48,7 +54,7 @@ def health(study: Study, frame: int) -> Figure:
     fig.legend(*panels[0, 1].get_legend_handles_labels(), loc="upper right")
     return headline(
         fig,
-        f"{study.settings.name}: health of the training",
+        f"{study.settings.name}: health of the training: {verdict(study, slopes)}",
         "normal: flat activations increase during the training, up to about 0.75; alarming: more"
         " than 0.7 at the start (0.5 is normal for relu), more than 0.3 dead units, gradient norms"
         " that differ by more than 1000 between the layers at the start",
@@ -57,7 +63,48 @@ def health(study: Study, frame: int) -> Figure:
     )
 
 
-def _activations(axes: Axes, study: Study, layer_colors: Colors) -> None:
+@dataclass(frozen=True)
+class Slopes:
+    """The fractions of flat activations and of dead units over the training, each [R] per hidden
+    layer, at R frames.
+    """
+
+    rows: list[int]
+    flat: list[Floats]
+    dead: list[Floats]
+
+
+def verdict(study: Study, slopes: Slopes | None) -> str:
+    """What is alarming in the curves of the picture, or "nothing alarming"."""
+    alarms = []
+    if slopes is not None:
+        alarms += [
+            f"{flat[0]:.0%} of the activations of layer {i} are flat at the start"
+            for i, flat in enumerate(slopes.flat, 1)
+            if flat[0] > MAX_FLAT
+        ]
+        alarms += [
+            f"{dead[-1]:.0%} of the units of layer {i} are dead at the end"
+            for i, dead in enumerate(slopes.dead, 1)
+            if dead[-1] > MAX_DEAD
+        ]
+    num_layers = len(study.network.layers)
+    first, last = (study.history[f"gradient_norm/layer_{i}"][0] for i in (1, num_layers))
+    if first < last / MAX_RATIO or 0 < last < first / MAX_RATIO:
+        what = "vanishes" if first < last else "explodes"
+        alarms.append(f"the gradient {what}: {first:.1g} in layer 1, {last:.1g} in the last")
+    return "; ".join(alarms[:2]) or "nothing alarming"
+
+
+def _slopes(study: Study) -> Slopes:
+    x = study.points("train", MAX_EXAMPLES).x
+    values_per_frame = len(x) * sum(layer.units for layer in study.network.layers[:-1])
+    max_frames = int(np.clip(MAX_VALUES // max(values_per_frame, 1), 2, MAX_FRAMES))
+    rows = np.unique(np.linspace(0, len(study.frames) - 1, max_frames).round().astype(int)).tolist()
+    return Slopes(rows, *flat_and_dead(study, x, rows))
+
+
+def _activations(axes: Axes, study: Study, layer_colors: Colors, slopes: Slopes | None) -> None:
     """Draw the fraction of flat activations (lines) and of dead units (dots) over the training."""
     axes.set(
         title="flat activations (lines), dead units (dots)",
@@ -66,7 +113,7 @@ def _activations(axes: Axes, study: Study, layer_colors: Colors) -> None:
         ylim=(-0.03, 1.03),
     )
     faint_grid(axes)
-    if not study.has_hidden:
+    if slopes is None:
         axes.text(
             0.5,
             0.5,
@@ -77,16 +124,11 @@ def _activations(axes: Axes, study: Study, layer_colors: Colors) -> None:
             color=SOFT,
         )
         return
-    x = study.points("train", MAX_EXAMPLES).x
-    values_per_frame = len(x) * sum(layer.units for layer in study.network.layers[:-1])
-    max_frames = int(np.clip(MAX_VALUES // max(values_per_frame, 1), 2, MAX_FRAMES))
-    rows = np.unique(np.linspace(0, len(study.frames) - 1, max_frames).round().astype(int)).tolist()
-    flat, dead = flat_and_dead(study, x, rows)
-    epochs = study.frames.epoch[rows]
+    epochs = study.frames.epoch[slopes.rows]
     for layer, color in layer_colors.items():
         if layer < len(study.network.layers):
-            axes.plot(epochs, flat[layer - 1], color=color, linewidth=1.5)
-            axes.plot(epochs, dead[layer - 1], ".", color=color, markersize=6)
+            axes.plot(epochs, slopes.flat[layer - 1], color=color, linewidth=1.5)
+            axes.plot(epochs, slopes.dead[layer - 1], ".", color=color, markersize=6)
 
 
 def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Floats], list[Floats]]:

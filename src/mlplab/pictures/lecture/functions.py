@@ -12,8 +12,8 @@ from torch import Tensor
 from mlplab.losses import LOSSES, Auto, Loss, RegressionLoss
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.pictures.colors import Floats
-from mlplab.pictures.lecture.panels import grid_of_panels
-from mlplab.pictures.style import NEGATIVE, POSITIVE, SOFT, headline
+from mlplab.pictures.lecture.panels import grid_of_panels, panel_headline
+from mlplab.pictures.style import NEGATIVE, POSITIVE, SOFT
 from mlplab.schedules import SCHEDULES, MultiStep, Plateau, Schedule
 from mlplab.schema import formula_lines, meaning
 from mlplab.task import Task
@@ -54,8 +54,9 @@ def activations(names: Sequence[str] = DRAWN["activations"]) -> Figure:
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.axvline(0, color=SOFT, linewidth=0.5)
         axes.set(xlim=(-X_LIMIT, X_LIMIT), ylim=(-2.2, 2.2))
-    return headline(
+    return panel_headline(
         fig,
+        len(names),
         "Activations",
         "solid: f(x) (dotted: f(x) of every second unit if different); dashed: f'(x);"
         " default parameters; C^k: k derivatives are continuous",
@@ -66,7 +67,7 @@ def losses(names: Sequence[str] = DRAWN["losses"]) -> Figure:
     """Draw losses as functions of the network's output, with their derivatives and formulas."""
     curves = [_loss_curve(LOSSES[name]()) for name in names]
     captions = {
-        name: [*formula_lines(LOSSES[name]), f"x axis: {curve[-1]}"]
+        name: [*formula_lines(LOSSES[name]), *_derivative(LOSSES[name]), f"x axis: {curve[-1]}"]
         for name, curve in zip(names, curves, strict=True)
     }
     fig, panels = grid_of_panels(captions, 5, width=2.9)
@@ -75,12 +76,17 @@ def losses(names: Sequence[str] = DRAWN["losses"]) -> Figure:
         axes.plot(x, slope, color=NEGATIVE, linewidth=1.2, linestyle="--")
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.set_ylim(-3.2, 5.2)
-    return headline(
+    return panel_headline(
         fig,
+        len(names),
         "Losses",
         "solid: the loss of one example; dashed: its derivative; default parameters;"
         " regression: one target; classification: two classes, the second one is true",
     )
+
+
+def _derivative(loss: type[Loss]) -> list[str]:
+    return [f"derivative {loss.derivative}"] if loss.derivative else []
 
 
 def _loss_curve(loss: Loss) -> tuple[Floats, Floats, Floats, str]:
@@ -121,7 +127,8 @@ def schedules(names: Sequence[str] = DRAWN["schedules"]) -> Figure:
     for axes, schedule in zip(panels, drawn.values(), strict=True):
         axes.plot(range(total), _factors(schedule, total), color=POSITIVE, linewidth=1.8)
         axes.set_ylim(-0.05, 1.1)
-    return headline(fig, "Schedules: the learning rate's factor over 100 epochs or steps")
+    title = "Schedules: the learning rate's factor over 100 epochs or steps"
+    return panel_headline(fig, len(names), title)
 
 
 def _example(schedule_class: type[Schedule]) -> Schedule:

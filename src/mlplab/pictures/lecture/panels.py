@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlplab.pictures.scatter import faint_grid
-from mlplab.pictures.style import SOFT, figure
+from mlplab.pictures.style import SOFT, figure, headline
 
 MAX_LARGE = 6  # panels that are drawn in a size for slides
+CAPTION = 12.0  # points of the text below them
 CHARACTER_WIDTH = 0.53  # relative to the font size
 
 
@@ -24,17 +25,18 @@ def grid_of_panels(
     """
     font_size = 7.0
     if len(captions) <= MAX_LARGE:
-        columns, width, height, font_size = min(len(captions), 3), 4.3, 2.6, 11.0
+        columns, width, height, font_size = min(len(captions), 3), 4.4, 2.5, CAPTION
     characters = int(0.92 * width * 72 / (CHARACTER_WIDTH * font_size))
     texts = [
-        "\n".join(textwrap.fill(line, characters) for line in lines) for lines in captions.values()
+        "\n".join(textwrap.fill(line, characters, break_on_hyphens=False) for line in lines)
+        for lines in captions.values()
     ]
     below = 0.4 + 1.35 * font_size / 72 * max(1 + text.count("\n") for text in texts)
-    rows, above, bottom, top = -(-len(captions) // columns), 0.35, below + 0.6, 0.8
+    rows, above, bottom, top = -(-len(captions) // columns), 0.35, below + 0.7, 0.85
     fig = figure(
         columns * width + 0.4,
         rows * height + (rows - 1) * (below + above) + bottom + top,
-        left=0.55,
+        left=0.05 * font_size + 0.2,
         right=0.2,
         bottom=bottom,
         top=top,
@@ -59,3 +61,8 @@ def grid_of_panels(
     for axes in all_axes[len(captions) :]:
         axes.set_axis_off()
     return fig, all_axes[: len(captions)]
+
+
+def panel_headline(fig: Figure, count: int, title: str, *remarks: str) -> Figure:
+    """Add a title and remarks to a figure of this number of panels; returns the figure."""
+    return headline(fig, title, *remarks, remark_size=CAPTION if count <= MAX_LARGE else 8.5)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -13,38 +15,52 @@ from mlplab.io.links import make_folder
 from mlplab.pictures.gallery import pictures
 from mlplab.pictures.registry import Picture
 from mlplab.pictures.study import Study
-from mlplab.pictures.style import png, style
+from mlplab.pictures.style import darken, png, style
 
 
-def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | None:
+def draw(
+    study: Study, picture: Picture, frame: int | None = None, dark: bool = False
+) -> bytes | None:
     """Return one picture as PNG bytes, or None if it does not apply to the run.
 
-    The default frame is the best one.
+    The default frame is the best one. With `dark`, the ground is dark.
     """
-    figure = draw_figure(study, picture, study.best_frame if frame is None else frame)
-    return None if figure is None else png(figure)
+    with _ignoring_glyphs():
+        figure = draw_figure(study, picture, study.best_frame if frame is None else frame)
+        if figure is None:
+            return None
+        with style():
+            return png(darken(figure) if dark else figure)
 
 
 def draw_figure(study: Study, picture: Picture, frame: int) -> Figure | None:
     """Return one picture as a figure, or None if it does not apply to the run."""
-    with style():
+    with style(), _ignoring_glyphs():
         return picture.draw(study, frame)
 
 
-def write_picture(study: Study, picture: Picture, folder: Path) -> bytes | None:
+@contextmanager
+def _ignoring_glyphs() -> Iterator[None]:
+    """A name in a script that no font of the machine has is shown as boxes, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def write_picture(study: Study, picture: Picture, folder: Path, dark: bool = False) -> bytes | None:
     """Write NAME.png into the folder and return its bytes; None if the picture does not apply to
     the run.
     """
-    png_bytes = draw(study, picture)
+    png_bytes = draw(study, picture, dark=dark)
     if png_bytes is not None:
         make_folder(folder)
         write_bytes_atomic(folder / f"{picture.name}.png", png_bytes)
     return png_bytes
 
 
-def draw_all(study: Study, folder: Path) -> Iterator[tuple[str, float]]:
+def draw_all(study: Study, folder: Path, dark: bool = False) -> Iterator[tuple[str, float]]:
     """Write every picture that applies to the run; yields its name and drawing time in seconds."""
     for picture in pictures():
         started = time.monotonic()
-        if write_picture(study, picture, folder):
+        if write_picture(study, picture, folder, dark):
             yield picture.name, time.monotonic() - started

@@ -1,0 +1,1 @@
+"""One update of a network by hand: forward, backward and update with every number."""
