@@ -36,7 +36,7 @@ def hidden(study: Study, frame: int) -> Figure | None:
     outputs = study.layers(points.x, [frame])
     fig = figure(3.3 * (len(shown) + 1) + 1.6, 4.5, top=1.1, right=1.2, gap=0.7)
     spaces: list[Floats] = [
-        study.plane.project(points.x),
+        study.positions(points),
         *(outputs[layer - 1][0].double().numpy() for layer in shown),
     ]
     score_name = "linear accuracy" if study.classifies else "linear R²"
