@@ -95,6 +95,7 @@ FORMULAS: list[tuple[Loss, Formula]] = [
 BINARY: list[tuple[Loss, Formula]] = [
     (CLASSES["bce"](), binary),
     (CLASSES["bce"](pos_weight=3.0), lambda z, y: binary(z, y, 3.0)),
+    (CLASSES["tanh_half_mse"](), lambda z, y: (z[0].tanh() - (2 * y - 1)) ** 2 / 2),
     (CLASSES["hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0)),
     (
         CLASSES["hinge"](margin=0.5, multiclass="one_vs_rest"),
@@ -270,3 +271,11 @@ def test_bce_is_cross_entropy_of_two_logits() -> None:
     two_KB2 = torch.cat((torch.zeros_like(outputs_KB1), outputs_KB1), -1)
     assert_tight(CLASSES["bce"]()(outputs_KB1, targets_KB), CrossEntropy()(two_KB2, targets_KB))
     assert_tight(CLASSES["bce"]().predict(outputs_KB1), two_KB2.softmax(-1))
+
+
+def test_the_probability_of_a_tanh_output() -> None:
+    """It is (1 + tanh z) / 2, so the decision changes where the output changes its sign."""
+    z_KB1 = torch.tensor([[[-50.0], [-0.5], [0.0], [0.5], [50.0]]], dtype=torch.float64)
+    p_KB2 = CLASSES["tanh_half_mse"]().predict(z_KB1)
+    assert_tight(p_KB2[..., 1], (1 + z_KB1[..., 0].tanh()) / 2)
+    assert_tight(p_KB2.sum(-1), torch.ones(1, 5, dtype=torch.float64))

@@ -10,6 +10,7 @@ from mlplab.losses.classification import (
     KlDivergence,
     MseOnehot,
     Nll,
+    TanhHalfMse,
 )
 from mlplab.losses.margin import Hinge, SquaredHinge
 from mlplab.losses.regression import (
@@ -44,6 +45,7 @@ LOSSES: dict[str, type[Loss]] = {
     "cross_entropy": CrossEntropy,
     "nll": Nll,
     "bce": Bce,
+    "tanh_half_mse": TanhHalfMse,
     "focal": Focal,
     "hinge": Hinge,
     "squared_hinge": SquaredHinge,
@@ -79,5 +81,6 @@ __all__ = [
     "RegressionLoss",
     "Smape",
     "SquaredHinge",
+    "TanhHalfMse",
     "resolve_auto_loss",
 ]

@@ -3,7 +3,7 @@
 z are the outputs, p = softmax(z), y is the target class. All log-probabilities are computed with
 log-softmax, never as log(softmax).
 
-Shapes: K members, B examples in the batch, C classes (bce has a single output).
+Shapes: K members, B examples in the batch, C classes (the binary losses have a single output).
 """
 
 import math
@@ -88,16 +88,8 @@ class Nll(ClassificationLoss):
 
 
 @dataclass(frozen=True)
-class Bce(ClassificationLoss):
-    """Binary cross-entropy for two classes with one output, the logit of class 1.
-
-        - w y log p - (1 - y) log(1 - p),      p = sigmoid(z), y in {0, 1}      in [0, inf)
-
-    w is pos_weight. This is torch's binary_cross_entropy_with_logits, and equals cross_entropy of
-    the two logits (0, z).
-    """
-
-    pos_weight: Number = number(1.0, "weight of the examples of class 1", above=0)
+class BinaryLoss(ClassificationLoss):
+    """A loss of two classes with one output, which is positive where class 1 is more probable."""
 
     def incompatibility(self, task: Task) -> str | None:
         return super().incompatibility(task) or (
@@ -108,6 +100,19 @@ class Bce(ClassificationLoss):
 
     def num_outputs(self, task: Task) -> int:
         return 1
+
+
+@dataclass(frozen=True)
+class Bce(BinaryLoss):
+    """Binary cross-entropy for two classes with one output, the logit of class 1.
+
+        - w y log p - (1 - y) log(1 - p),      p = sigmoid(z), y in {0, 1}      in [0, inf)
+
+    w is pos_weight. This is torch's binary_cross_entropy_with_logits, and equals cross_entropy of
+    the two logits (0, z).
+    """
+
+    pos_weight: Number = number(1.0, "weight of the examples of class 1", above=0)
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         logits_KB, targets_KB = outputs_KBC.squeeze(-1), targets.to(outputs_KBC.dtype)
@@ -130,6 +135,27 @@ def binary_probabilities(logits_KB1: Tensor) -> Tensor:
     Computed as two sigmoids, so that neither loses digits near 1.
     """
     return torch.cat((-logits_KB1, logits_KB1), -1).sigmoid()
+
+
+@dataclass(frozen=True)
+class TanhHalfMse(BinaryLoss):
+    """Half the squared error of a tanh output, for two classes coded as -1 and 1.
+
+        (tanh(z) - y)^2 / 2,      y in {-1, 1}      in [0, 2]
+
+    The loss of the TensorFlow Playground, whose output unit has the activation tanh. The predicted
+    probability of class 1 is (1 + tanh(z)) / 2 = sigmoid(2 z): the output, moved from [-1, 1] to
+    [0, 1]. The gradient by z is (tanh(z) - y) (1 - tanh(z)^2): it vanishes where the output is
+    confident, even if it is wrong, while that of cross-entropy does not.
+    """
+
+    def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
+        value_KB = outputs_KBC.squeeze(-1).tanh()
+        signs_KB = targets.to(outputs_KBC.dtype) * 2 - 1
+        return F.mse_loss(value_KB, signs_KB, reduction="none") * 0.5
+
+    def predict(self, outputs_KBC: Tensor) -> Tensor:
+        return binary_probabilities(outputs_KBC * 2)
 
 
 @dataclass(frozen=True)

@@ -1241,6 +1241,38 @@ void loss_bce_value(int rows, const T *restrict o, const int *restrict y, T *res
   }
 }
 
+void loss_tanh_half_mse(int rows, const T *restrict o, const int *restrict y, T *restrict l, T *restrict d, T *scratch, const double *numbers) {
+  EACH(i, LANE) {
+    const T v0_ = v_tanh(o[i]);
+    const T v1_ = (T)y[i];
+    const T v2_ = v1_ * (T)2;
+    const T v3_ = v2_ - (T)1;
+    const T v4_ = v0_ - v3_;
+    const T v5_ = v4_ * v4_;
+    const T v6_ = v5_ * (T)0.5;
+    const T v7_ = v4_ * (T)2;
+    const T v8_ = v7_ * (T)0.5;
+    const T v9_ = v0_ * v0_;
+    const T v10_ = (T)1 - v9_;
+    const T v11_ = v8_ * v10_;
+    l[i] = v6_;
+    d[i] = v11_;
+  }
+}
+
+void loss_tanh_half_mse_value(int rows, const T *restrict o, const int *restrict y, T *restrict l, T *scratch, const double *numbers) {
+  EACH(i, LANE) {
+    const T v0_ = v_tanh(o[i]);
+    const T v1_ = (T)y[i];
+    const T v2_ = v1_ * (T)2;
+    const T v3_ = v2_ - (T)1;
+    const T v4_ = v0_ - v3_;
+    const T v5_ = v4_ * v4_;
+    const T v6_ = v5_ * (T)0.5;
+    l[i] = v6_;
+  }
+}
+
 void loss_focal(int rows, const T *restrict o, const int *restrict y, T *restrict l, T *restrict d, T *scratch, const double *numbers) {
   const double gamma = numbers[0];
   const T v18 = (T)gamma;
