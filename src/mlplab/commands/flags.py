@@ -17,6 +17,7 @@ _OPTIONS: Options = {
     "overrides": {"nargs": "*"},
     "--config-dir -cd": {"action": "append", "default": []},
     "--plugin": {"action": "append", "default": []},
+    "--from-link": {},
     "--multirun -m": {"action": "store_true"},
     "--run -r": {"action": "store_true"},
     "--version": {"action": "store_true"},
@@ -58,6 +59,7 @@ class Flags:
     multirun: bool
     hydra: list[str]  # flags that only Hydra handles: --help, --cfg, --info, ...
     version: bool
+    link: str | None = None  # to the TensorFlow Playground
 
 
 class _Parser(argparse.ArgumentParser):
@@ -110,4 +112,12 @@ def parse(arguments: Sequence[str]) -> Flags:
         raise ConfigError(
             "--resolve needs --cfg or --help: it replaces interpolations by their values."
         )
-    return Flags(args.overrides, args.config_dir, args.plugin, args.multirun, hydra, args.version)
+    return Flags(
+        args.overrides,
+        args.config_dir,
+        args.plugin,
+        args.multirun,
+        hydra,
+        args.version,
+        args.from_link,
+    )

@@ -105,6 +105,7 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
 
     require_weights(folder)
     remove_run_leftovers(folder)
+    from mlplab.config.playground_link import write_link
     from mlplab.pictures.gallery import pictures
     from mlplab.pictures.rendering.drawing import draw_all
     from mlplab.playback.page import write_page
@@ -120,6 +121,9 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
             bar.update(done)
     if page is not None and not quiet:
         print(page)
+    if not quiet:
+        link, reason = write_link(run.settings.config)
+        print(link) if link else note(reason)
     if gif:
         from mlplab.playback.animation import write_animation
 
