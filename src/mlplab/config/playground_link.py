@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from mlplab.config.model import Mlp
 from mlplab.config.override_lines import key_of
 from mlplab.config.suggestions import did_you_mean, listing
-from mlplab.errors import ConfigError
+from mlplab.errors import ConfigError, FieldError
 
 ADDRESS = "https://playground.tensorflow.org/"
 _MAX_LENGTH = 10_000
@@ -308,8 +309,7 @@ def _candidate(config: Mapping[str, Any]) -> str:
     features = entry("dataset", "features", None) or ["x1", "x2"]
     if set(features) & set(_INPUTS.values()):
         values |= {key: str(feature in features).lower() for key, feature in _INPUTS.items()}
-    widths = entry("model", "hidden", [4, 2])
-    if isinstance(widths, Sequence) and all(isinstance(w, int) and 0 < w < 10**5 for w in widths):
+    if (widths := _widths(entry("model", "hidden", None))) is not None:
         values["networkShape"] = ",".join(map(str, widths))
     percent = round(100 * (1 - number("dataset", "test", 0.5)))
     values["percTrainData"] = str(min(99, max(1, percent)))
@@ -331,6 +331,17 @@ def _candidate(config: Mapping[str, Any]) -> str:
     return f"{ADDRESS}#{'&'.join(pairs)}"
 
 
+def _widths(hidden: object) -> list[int] | None:
+    """Return the widths of the hidden layers; None if a layer has options of its own."""
+    try:
+        layers = Mlp(hidden=hidden).layers()
+    except FieldError:
+        return None
+    widths = [layer["units"] for layer in layers if len(layer) == 1]
+    sound = len(widths) == len(layers) and all(type(w) is int and 0 < w < 10**5 for w in widths)
+    return [int(str(width)) for width in widths] if sound else None
+
+
 def _key_of(value: object, table: Mapping[str, str]) -> str | None:
     return next((key for key, own in table.items() if own == value), None)
 
@@ -346,6 +357,7 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
         flat["dataset.features"] = None
     elif flat.get("dataset.features"):
         flat["dataset.features"] = sorted(flat["dataset.features"])
+    flat["model.hidden"] = _widths(flat.get("model.hidden")) or flat.get("model.hidden")
     flat["seed"] = config.get("seed")
     return {key: float(v) if type(v) is int else v for key, v in flat.items()}
 

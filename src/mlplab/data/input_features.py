@@ -87,6 +87,9 @@ def resolve(
     if name in spelled:
         return Formula(spelled[name], COLUMN, (spelled[name],))
     readings = list(_readings(name, spelled))
+    explicit = [r for r in readings if f"{r.function}__" in name or f"__{r.function}" in name]
+    if len(explicit) == 1:  # a product with a column named like the function can be written x1_sin
+        return explicit[0]
     if len(readings) > 1:
         shown = " or ".join(f"{r.function} of {' and '.join(r.operands)}" for r in readings)
         raise DataError(
@@ -121,6 +124,10 @@ def _readings(name: str, spelled: Mapping[str, str]) -> Iterable[Formula]:
                 yield Formula(name, PRODUCT, (spelled[left], spelled[right]))
 
 
+def _is_clear(name: str, spelled: Mapping[str, str]) -> bool:
+    return name in spelled or len(list(_readings(name, spelled))) == 1
+
+
 def _unknown(name: str, columns: Sequence[str], source: str) -> str:
     spelled = _spellings(columns)
     candidates = [
@@ -131,8 +138,9 @@ def _unknown(name: str, columns: Sequence[str], source: str) -> str:
     if len(columns) <= _MAX_SUGGESTED_PRODUCTS:
         candidates += [f"{a}_{b}" for a in spelled for b in spelled]
     lowered = {candidate.lower(): candidate for candidate in reversed(candidates)}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    hint = f" Did you mean '{lowered[near[0]]}'?" if near else ""
+    similar = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
+    near = [n for n in map(lowered.__getitem__, similar) if _is_clear(n, spelled)]
+    hint = f" Did you mean '{near[0]}'?" if near else ""
     more = f" and {len(columns) - 30} more" if len(columns) > 30 else ""
     return (
         f"dataset.features: {source} has no column '{name}', and it is not computed from one."
