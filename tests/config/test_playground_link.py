@@ -309,6 +309,7 @@ def trainable_links(count, seed):
         values = dict(
             pair.split("=") for pair in random_link(rng.integers(1 << 31)).split("#")[1].split("&")
         )
+        values.setdefault("regularization", "none")
         values["learningRate"] = rng.choice(["0.0001", "0.001", "0.003", "0.01"])
         rows = (12 if values["problem"] == "regression" else 5) * int(values["percTrainData"])
         if rows % int(values["batchSize"]) == 0:
