@@ -277,8 +277,8 @@ def write_link(config: Mapping[str, Any]) -> tuple[str | None, str]:
     link = _candidate(config)
     expected = Composer(read_link(link).overrides).compose_run().config
     differing = [
-        f"{key} is {_shown(own)}, and the Playground has {_shown(other)}"
-        for key, own, other in _differences(_compared(config), _compared(expected))
+        f"{key} is {_shown(value)}, and the Playground has {_shown(other)}"
+        for key, value, other in _differences(_compared(config), _compared(expected))
         if key not in _FREE
     ]
     if not differing:
@@ -343,7 +343,7 @@ def _widths(hidden: object) -> list[int] | None:
 
 
 def _key_of(value: object, table: Mapping[str, str]) -> str | None:
-    return next((key for key, own in table.items() if own == value), None)
+    return next((key for key, name in table.items() if name == value), None)
 
 
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,18 +362,19 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: float(v) if type(v) is int else v for key, v in flat.items()}
 
 
-def _differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def _differences(of_run: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     return [
-        (key, own.get(key), other.get(key))
-        for key in dict.fromkeys([*own, *other])
+        (key, of_run.get(key), other.get(key))
+        for key in dict.fromkeys([*of_run, *other])
         # the keys of another choice differ because the choice does
-        if own.get(key) != other.get(key) and ("." not in key or _same_choice(key, own, other))
+        if of_run.get(key) != other.get(key)
+        and ("." not in key or _same_choice(key, of_run, other))
     ]
 
 
-def _same_choice(key: str, own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _same_choice(key: str, of_run: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     group = key.partition(".")[0]
-    return bool(own.get(group) == other.get(group))
+    return bool(of_run.get(group) == other.get(group))
 
 
 def _shown(value: Any) -> str:

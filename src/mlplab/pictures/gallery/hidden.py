@@ -57,6 +57,9 @@ def hidden(study: Study, frame: int) -> Figure | None:
         f" {int(study.frames.epoch[frame])}",
         f"{score_name}: of a linear model of the train points, on the {study.eval_split} points",
         "lines: a unit of the next layer is zero" if has_lines else "",
+        "the input is drawn over its columns and scored by its features"
+        if study.plane.derive
+        else "",
         f"shown: layers {', '.join(map(str, shown))} of {num_hidden}"
         if len(shown) < num_hidden
         else "",
