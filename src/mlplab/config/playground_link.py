@@ -131,7 +131,7 @@ def read_link(link: str) -> PlaygroundLink:
     name = (
         _REGRESSION_DATASETS[values["regDataset"]] if regression else _DATASETS[values["dataset"]]
     )
-    percent = _number(values, "percTrainData", 1, 99, whole=True)
+    percent = int(_number(values, "percTrainData", 1, 99, whole=True))
     batch = int(_number(values, "batchSize", 1, 10**6, whole=True))
     inputs = [feature for prop, feature in _INPUTS.items() if _is_true(values[prop])]
     if not inputs:
