@@ -1,6 +1,6 @@
 """Links to the TensorFlow Playground as overrides, and a run as such a link.
 
-The settings of the Playground are the fragment of its address: #activation=tanh&batchSize=10&...
+The settings of the Playground are the fragment of its address: #batchSize=10&noise=5&...
 Source: tensorflow/playground, src/state.ts (names and defaults), src/playground.ts (inputs, numbers
 of points), src/nn.ts (weights, bias, update).
 """
@@ -192,7 +192,7 @@ def _properties(link: str) -> tuple[dict[str, str], list[str]]:
     if not re.fullmatch(r"(https?://)?playground\.tensorflow\.org/?", address) or not hash_sign:
         raise ConfigError(
             f"'{link[:80]}' is not a link of the TensorFlow Playground, such as"
-            f" '{ADDRESS}#activation=tanh&dataset=circle&networkShape=4,2'. Copy its address from"
+            f" '{ADDRESS}#batchSize=10&networkShape=4,2'. Copy its address from"
             " the browser, and quote it."
         )
     if len(fragment) > _MAX_LENGTH:
