@@ -26,9 +26,13 @@ SEEDS = range(20, 20 + size(4, 10))
 
 def over_seeds(name, metric, *overrides):
     base = settings_from_overrides([f"experiment={name}", *overrides])
+    return [outcome.metrics[metric] for outcome in outcomes_over_seeds(base)]
+
+
+def outcomes_over_seeds(base):
     outcomes = train_population([dataclasses.replace(base, seed=seed) for seed in SEEDS])
     assert {outcome.status for outcome in outcomes} == {"done"}
-    return [outcome.metrics[metric] for outcome in outcomes]
+    return outcomes
 
 
 @pytest.mark.slow
@@ -46,6 +50,8 @@ def over_seeds(name, metric, *overrides):
         ("iris", "test/accuracy", 0.93),
         in_campaign("lecture", "digits", "test/accuracy", 0.97),
         ("and_gate", "train/accuracy", 1.0),
+        ("boolean_units", "test/accuracy", 0.995),
+        ("perceptron_line", "test/accuracy", 1.0),
     ],
 )
 def test_it_learns(name, metric, at_least):
@@ -117,6 +123,38 @@ def test_training_finds_half_planes():
     trained_HS, accuracy = hidden_by_sector("radial_6")
     assert accuracy >= 0.97
     assert 2 <= (trained_HS > 0.5).sum(1).double().mean() <= 4
+
+
+@pytest.mark.slow
+def test_too_large_a_structure_overfits():
+    base = settings_from_overrides(["experiment=overfitting"])
+    for outcome in outcomes_over_seeds(base):
+        train, val = (outcome.history[f"{split}/loss"] for split in ("train", "val"))
+        assert train[-1] < 0.2 < val.min()
+        assert val[-1] > 1.5 * val.min()
+        assert train[-1] < 0.6 * train[val.argmin()]
+    small = settings_from_overrides(["experiment=overfitting", "model.hidden=[4]"])
+    for outcome in outcomes_over_seeds(small):
+        val = outcome.history["val/loss"]
+        assert val[-1] < 1.2 * val.min()
+
+
+@pytest.mark.campaign("lecture")
+def test_relu_depends_on_its_start():
+    relu = over_seeds("sine_relu_starts", "test/r2")
+    assert max(relu) > 0.98
+    assert min(relu) < 0.9
+    assert min(over_seeds("sine_relu_starts", "test/r2", "activation=tanh")) > 0.98
+
+
+def test_boolean_units_leave_three_corners():
+    settings = settings_from_overrides(["experiment=boolean_units", "seed=20"])
+    population, _ = build_population(members := prepare_members([settings]))
+    network = population.network
+    views = network.layout.layers(network.layout.split(population.theta_KP))
+    x_1NF = torch.as_tensor(members[0].prepared.train.x, dtype=population.theta_KP.dtype)[None]
+    bits_N2 = network.hidden(views, x_1NF, {})[0][0]
+    assert {tuple(bits) for bits in bits_N2.tolist()} == {(0, 0), (0, 1), (1, 0)}
 
 
 def test_xor_gate_stays_at_three_of_four_points():

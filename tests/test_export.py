@@ -132,6 +132,35 @@ def test_ten_thousand_rows_agree(exported, target, more, file_format):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("features", "file_format"),
+    subset_by_default(
+        "fuzz",
+        [
+            (features, file_format)
+            for features in (
+                "[x1,x1_squared,x1_x2,sin_x2,cos_x1,exp_x2]",
+                "[x2_cubed,abs_x1,tanh_x2]",
+            )
+            for file_format in ("onnx", "torch")
+        ],
+        lambda features, file_format: (file_format == "onnx") == ("exp_x2" in features),
+    ),
+)
+def test_computed_features_are_exported(tmp_path, features, file_format):
+    run = mlplab.run(
+        ["dataset=xor", f"dataset.features={features}", "training.epochs=3", "tracking=off"],
+        tmp_path / "run",
+    )
+    files.export(Predictor((run,)), file_format, tmp_path / "model")
+    frame = random_rows(run, 2000, seed=7)
+    assert list(frame) == ["x1", "x2"]
+    predict = files.predict_onnx if file_format == "onnx" else files.predict_torch
+    scores = predict(tmp_path / "model", inputs([run]), frame)
+    assert difference([run], run.predict_proba(frame), scores) <= 1e-5
+
+
+@pytest.mark.slow
 def test_the_onnx_file_describes_its_inputs_and_returns_labels(tmp_path, exported):
     run, path, _ = exported("t", MODELS[0][1], "onnx")
     session = ort.InferenceSession(str(path))

@@ -32,8 +32,8 @@ HOLE = "\0"  # a value that the program fills in
 VALUE = r"(?:\{[^}]*\}|\[(?:[^\[\]]|\[[^\]]*\])*\]|\w+\([^`'\"]*\)|[^\s`'\",;:)|\]\\])+"
 KEY = rf"(?:{'|'.join([*GROUPS, *ROOT_KEYS, 'sweep', 'seeds'])})(?:\.[a-z_0-9]+)*"
 OVERRIDE = rf"{KEY}={VALUE}"
-# one override, or several in a row as they are typed
-CHAIN = re.compile(rf"(?<![\w./\-$\[{{+~]){OVERRIDE}(?: {OVERRIDE})*")
+# one override, or several in a row as they are typed; not the settings of a Playground link
+CHAIN = re.compile(rf"(?<![\w./\-$\[{{+~#&]){OVERRIDE}(?: {OVERRIDE})*")
 COMMAND = re.compile(r"`(mlplab [a-z-]+[^`]*)`")
 SITUATIONS = {
     # what is in force where a message or a document names a text -> the texts

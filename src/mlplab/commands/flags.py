@@ -36,6 +36,10 @@ OPTIONS: Options = {
         "default": [],
         "help": "Python file that registers components; may be repeated",
     },
+    "--from-link": {
+        "metavar": "URL",
+        "help": "train what a link to the TensorFlow Playground describes",
+    },
     "--multirun -m": {
         "action": "store_true",
         "help": "a sweep: train each combination of the values, as in optimizer.lr=0.1,0.01",
@@ -88,6 +92,7 @@ class Flags:
     multirun: bool
     hydra: list[str]  # flags that only Hydra handles: --help, --cfg, --info, ...
     json: bool = False
+    link: str | None = None  # to the TensorFlow Playground
 
 
 class _Parser(argparse.ArgumentParser):
@@ -150,4 +155,12 @@ def parse(arguments: Sequence[str]) -> Flags:
         )
     if args.json and hydra:
         raise ConfigError(f"{hydra[0]} prints text, and --json a document: omit one of them.")
-    return Flags(args.overrides, args.config_dir, args.plugin, args.multirun, hydra, args.json)
+    return Flags(
+        args.overrides,
+        args.config_dir,
+        args.plugin,
+        args.multirun,
+        hydra,
+        args.json,
+        args.from_link,
+    )

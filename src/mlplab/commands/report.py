@@ -122,6 +122,7 @@ def report_run(
 
     require_weights(folder)
     remove_run_leftovers(folder)
+    from mlplab.config.playground_link import write_link
     from mlplab.pictures.gallery import pictures
     from mlplab.pictures.rendering.drawing import draw_all
     from mlplab.playback.page import write_page
@@ -140,6 +141,9 @@ def report_run(
         files.append(page)
         if not quiet:
             print(page)
+    if not quiet:
+        link, reason = write_link(run.settings.config)
+        print(link) if link else note(reason)
     if gif:
         from mlplab.playback.animation import write_animation
 

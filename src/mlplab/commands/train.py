@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mlplab.commands import flags as flags_module
 from mlplab.commands.single_run import train_one
@@ -27,6 +28,8 @@ def train(arguments: Sequence[str]) -> int:
             " classes that a configuration names.",
             file=sys.stderr,
         )
+    if flags.link is not None:
+        flags = replace(flags, overrides=_overrides_of_link(flags.link, flags.overrides))
     plugins.load(flags.plugins)
     if flags.hydra:
         from mlplab.commands import hydra_app
@@ -41,3 +44,18 @@ def train(arguments: Sequence[str]) -> int:
         allow_single_run = composed is not None and composed.sweep.has_several_jobs
         return multirun.run(composer, flags.plugins, allow_single_run, flags.json)
     return train_one(composed, flags.json)
+
+
+def _overrides_of_link(link: str, changes: Sequence[str]) -> list[str]:
+    """Return the overrides of a Playground link and the changes, and print how it was read."""
+    from mlplab.config.playground_link import read_link
+    from mlplab.terminal.output import note
+    from mlplab.terminal.suggested import train_command
+
+    read = read_link(link)
+    overrides = read.with_changes(changes)
+    note(f"the link is {train_command(overrides, [])}")
+    if read.left_out:
+        note(f"left out of the link: {', '.join(read.left_out)}")
+    note(f"unlike the Playground: {'; '.join(read.differences)}")
+    return overrides

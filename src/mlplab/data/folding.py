@@ -109,4 +109,5 @@ def _padded(examples: Any, size: int) -> Any:
         y=examples.y[rows],
         weights=examples.weights[rows] if examples.weights is not None else None,
         mask=np.arange(size) < number,
+        columns=examples.columns[rows] if examples.columns is not None else None,
     )

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlplab.data.input_features import EXAMPLES
 from mlplab.errors import DataError, FieldError
-from mlplab.schema import Component, choice, integer, number
+from mlplab.schema import Component, anything, choice, integer, number
 from mlplab.task import Task
 
 if TYPE_CHECKING:
@@ -136,6 +137,11 @@ class Dataset(Component):
         at_least=0,
         below=1,
     )
+    features: Sequence[str] | None = anything(
+        None,
+        "list of the inputs: columns, and what is computed from columns of numbers before scaling:"
+        f" {EXAMPLES}; null takes all columns",
+    )
     scaling: str = choice(
         "standard",
         ("standard", "minmax", "none"),
@@ -179,6 +185,17 @@ class Dataset(Component):
                 "standard",
                 "is for regression; the targets of this dataset are classes",
             )
+        check_names("features", self.features)
+        if len(set(self.features or ())) < len(self.features or ()):
+            raise FieldError("features", self.features, "names a feature more than once")
+
+
+def check_names(key: str, value: object) -> None:
+    """Raise FieldError unless the value of a key is null or a list of names of columns."""
+    if value is not None and not (
+        isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+    ):
+        raise FieldError(key, value, "is not a list of column names")
 
 
 def _names(names: Sequence[str] | None, x_NF: Floats) -> tuple[str, ...]:

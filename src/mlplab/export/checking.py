@@ -12,6 +12,7 @@ import numpy as np
 
 from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE
 from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
+from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.run import Run
 
 if TYPE_CHECKING:
@@ -37,21 +38,39 @@ def random_rows(run: Run, number: int, seed: int = 0) -> pd.DataFrame:
 
     rng = np.random.default_rng(seed)
     preprocessing = run.preprocessing
-    shift, scale = preprocessing.feature_scaler.shift, preprocessing.feature_scaler.scale
+    spread = _spread(preprocessing)
     if preprocessing.encoder is None:
-        return pd.DataFrame(
-            shift + scale * 3 * rng.normal(size=(number, len(shift))),
-            columns=list(preprocessing.feature_names),
-        )
+        names = preprocessing.column_names
+        numbers = [_random_numbers(spread[i], number, rng) for i in range(len(names))]
+        return pd.DataFrame(dict(zip(names, numbers, strict=True)))
     columns, start = {}, 0
     for column in preprocessing.encoder.columns:
-        columns[column.name] = _random_column(column, shift[start], scale[start], number, rng)
+        columns[column.name] = _random_column(column, spread[start], number, rng)
         start += len(column.features)
     return pd.DataFrame(columns)
 
 
+def _spread(preprocessing: Preprocessing) -> np.ndarray:
+    """Return the mean, deviation, minimum and maximum of the numbers of each (encoded) column,
+    [R, 4]. Those from which features are computed stay near the range of training, and within it
+    if a function is not defined for all numbers.
+    """
+    scaler, features = preprocessing.feature_scaler, preprocessing.input_features
+    if features is None:
+        infinite = np.full(len(scaler.shift), np.inf)
+        return np.stack([scaler.shift, 3 * scaler.scale, -infinite, infinite], 1)
+    low, high = np.array(features.ranges).T
+    margin = np.where(features.restricted(), 0.0, high - low)
+    return np.stack([(low + high) / 2, (high - low) / 2, low - margin, high + margin], 1)
+
+
+def _random_numbers(spread_4: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    mean, deviation, low, high = spread_4
+    return np.asarray(np.clip(mean + deviation * rng.normal(size=number), low, high))
+
+
 def _random_column(
-    column: ColumnEncoder, shift: float, scale: float, number: int, rng: np.random.Generator
+    column: ColumnEncoder, spread_4: np.ndarray, number: int, rng: np.random.Generator
 ) -> np.ndarray | pd.Series:
     import pandas as pd
 
@@ -81,7 +100,7 @@ def _random_column(
             rng.integers(0, len(column.quantiles), number // 4)
         ]
     else:
-        numbers = shift + scale * 3 * rng.normal(size=number)
+        numbers = _random_numbers(spread_4, number, rng)
     numbers[(rng.random(number) < EMPTY_FRACTION) & (column.fill is not None)] = np.nan
     return numbers
 

@@ -74,7 +74,7 @@ def inputs(runs: Sequence[Run]) -> list[Input]:
     """Return the inputs of one run, or of the mean of several, in order."""
     preprocessing = runs[0].preprocessing
     if preprocessing.encoder is None:
-        return [Input(FEATURES_INPUT, "features", len(preprocessing.feature_names))]
+        return [Input(FEATURES_INPUT, "features", len(preprocessing.column_names))]
     categories = all_categories(runs)
     return [
         Input(

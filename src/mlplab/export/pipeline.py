@@ -8,17 +8,29 @@ tensor x, float64 [N, F]. Shapes: N rows, F features, C classes, T targets, Q qu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mlplab.data.input_features import COLUMN, PRODUCT, InputFeatures
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
 from mlplab.data.tabular.encoder import ColumnEncoder, category_table
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
+TORCH_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "squared": torch.square,
+    "cubed": lambda x: x * x * x,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "tanh": torch.tanh,
+    "abs": torch.abs,
+    "exp": torch.exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+}
 
 
 class EncodeNumber(nn.Module):
@@ -127,6 +139,25 @@ class EncodeDate(nn.Module):
         }
 
 
+class ComputeFeatures(nn.Module):
+    """Compute the features of dataset.features from columns [N, R]."""
+
+    def __init__(self, features: InputFeatures) -> None:
+        super().__init__()
+        self.formulas = features.formulas
+
+    def forward(self, x_NR: Tensor) -> Tensor:
+        features = []
+        for function, (first, *second) in self.formulas:
+            x_N1 = x_NR[:, first : first + 1]
+            if function == PRODUCT:
+                x_N1 = x_N1 * x_NR[:, second[0] : second[0] + 1]
+            elif function != COLUMN:
+                x_N1 = TORCH_FUNCTIONS[function](x_N1)
+            features.append(x_N1)
+        return torch.cat(features, 1)
+
+
 class Scale(nn.Module):
     """Apply (x - shift) / scale to [N, F], or its inverse."""
 
@@ -154,6 +185,8 @@ class TraceableModel(nn.Module):
             [_encoder(column, categories.get(column.name, ())) for column in columns]
         )
         self.spare = [column.spare for column in columns]
+        features = preprocessing.input_features
+        self.compute = nn.Identity() if features is None else ComputeFeatures(features)
         self.scale = Scale(preprocessing.feature_scaler)
         self.network = run.module()
         self.dtype = next(self.network.parameters()).dtype
@@ -174,7 +207,7 @@ class TraceableModel(nn.Module):
                 if spare:
                     features.append(torch.zeros_like(features[-1][:, :1]).expand(-1, spare))
             x_NF = torch.cat(features, 1)
-        outputs_NC = self.network(self.scale(x_NF).to(self.dtype))
+        outputs_NC = self.network(self.scale(self.compute(x_NF)).to(self.dtype))
         predicted: Tensor = self.restore(self.loss.predict(outputs_NC.unsqueeze(0))[0].double())
         return predicted
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlplab.data import Scaler
+from mlplab.data.input_features import InputFeatures
 from mlplab.data.preparation.examples import Prepared
 from mlplab.data.tabular.cell_errors import first_row
 from mlplab.data.tabular.collecting import plain
@@ -17,6 +18,9 @@ from mlplab.data.tabular.encoder import Encoder
 from mlplab.errors import DataError
 from mlplab.io.files import parse_json
 from mlplab.task import Task
+
+VERSION = 2
+"""Of the JSON form with computed features; without them it has none, and readers take it as 1."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Preprocessing:
     feature_scaler: Scaler
     target_scaler: Scaler | None
     encoder: Encoder | None = None  # for a dataset read from a file
+    input_features: InputFeatures | None = None  # if some are computed from columns
 
     @classmethod
     def of(cls, prepared: Prepared) -> Preprocessing:
@@ -42,13 +47,21 @@ class Preprocessing:
             prepared.feature_scaler,
             prepared.target_scaler,
             prepared.encoder,
+            prepared.input_features,
         )
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of what an array passed to `features` holds, [R]: the features, or the columns
+        that they are computed from.
+        """
+        return self.input_features.columns if self.input_features else self.feature_names
 
     @property
     def problem(self) -> tuple[object, ...]:
         """What is learned: the task, the classes, the targets and the columns of the features."""
         columns = [column.name for column in self.encoder.columns] if self.encoder else None
-        return self.task, self.class_names, self.target_names, columns or list(self.feature_names)
+        return self.task, self.class_names, self.target_names, columns or list(self.column_names)
 
     @property
     def labels(self) -> np.ndarray:
@@ -62,7 +75,7 @@ class Preprocessing:
 
     def features(self, x: Any, source: str = "x") -> np.ndarray:
         """Return scaled features, float64 [N, F], of a data frame with the columns of the training,
-        or of an array or a tensor [N, F] of features that are not scaled yet.
+        or of an array or a tensor [N, R] of `column_names` that are not scaled yet.
 
         Raises DataError, naming the `source` of x, if x has the wrong shape, lacks a column, or has
         a cell that training would have refused or a number that is not finite. Rows are counted
@@ -70,8 +83,8 @@ class Preprocessing:
         """
         x = plain(x, source)
         if self.encoder is not None and hasattr(x, "columns"):
-            return self.feature_scaler.apply(self.encoder.apply(x, source))
-        names, first = self.feature_names, 0
+            return self._checked(self.encoder.apply(x, source), source, 1 + first_row(x))
+        names, first = self.column_names, 0
         if hasattr(x, "columns"):
             missing = [name for name in names if name not in x.columns]
             if missing:
@@ -80,20 +93,36 @@ class Preprocessing:
                     f" {', '.join(names)}."
                 )
             x, first = x[list(names)].to_numpy(np.float64, na_value=np.nan), 1 + first_row(x)
-        features_NF = np.asarray(x, dtype=np.float64)
-        if features_NF.ndim != 2 or features_NF.shape[1] != len(names):
+        columns_NR = np.asarray(x, dtype=np.float64)
+        if columns_NR.ndim != 2 or columns_NR.shape[1] != len(names):
             raise DataError(
-                f"{source} has shape {features_NF.shape}; this network takes rows of"
+                f"{source} has shape {columns_NR.shape}; this network takes rows of"
                 f" {len(names)} features: {', '.join(names)}"
             )
-        if not np.isfinite(features_NF).all():
-            row, column = np.argwhere(~np.isfinite(features_NF))[0]
+        if not np.isfinite(columns_NR).all():
+            row, column = np.argwhere(~np.isfinite(columns_NR))[0]
             raise DataError(
                 f"{source}, column '{names[column]}', row {first + row}:"
-                f" {features_NF[row, column]} is not a finite number;"
-                f" {int((~np.isfinite(features_NF)).sum())} such cell(s)."
+                f" {columns_NR[row, column]} is not a finite number;"
+                f" {int((~np.isfinite(columns_NR)).sum())} such cell(s)."
             )
-        return self.feature_scaler.apply(features_NF)
+        return self._checked(columns_NR, source, first)
+
+    def scaled(self, columns_NR: np.ndarray) -> np.ndarray:
+        """Return the scaled features of the columns [N, R] of an array; not finite where a computed
+        feature is not defined.
+        """
+        if self.input_features is not None:
+            columns_NR = self.input_features.values(columns_NR)
+        return self.feature_scaler.apply(columns_NR)
+
+    def _checked(self, columns_NR: np.ndarray, source: str, first: int) -> np.ndarray:
+        """Return the scaled features of (encoded) columns [N, R]. Raises DataError as `features`
+        does.
+        """
+        if self.input_features is not None:
+            self.input_features.apply(columns_NR, source, first)
+        return self.scaled(columns_NR)
 
     def in_target_units(self, values: np.ndarray) -> np.ndarray:
         """Return scaled values [N, T] in the units of the target; probabilities stay unchanged."""
@@ -116,6 +145,11 @@ class Preprocessing:
                 "feature_scaler": self.feature_scaler.to_dict(),
                 "target_scaler": self.target_scaler.to_dict() if self.target_scaler else None,
                 **({"encoder": self.encoder.to_dict()} if self.encoder else {}),
+                **(
+                    {"version": VERSION, "input_features": self.input_features.to_dict()}
+                    if self.input_features
+                    else {}
+                ),
             }
         )
 
@@ -123,6 +157,12 @@ class Preprocessing:
     def from_json(cls, text: str) -> Preprocessing:
         """Parse what `to_json` returned. Raises ValueError if its entries contradict each other."""
         fields = parse_json(text)
+        if fields.get("version", 1) not in (1, VERSION):
+            raise ValueError(
+                f"its preprocessing has version {fields['version']!r}, and this version of mlplab"
+                f" reads 1 and {VERSION}"
+            )
+        computed = fields.get("input_features")
         parsed = cls(
             Task(**fields["task"]),
             tuple(fields["feature_names"]),
@@ -131,6 +171,7 @@ class Preprocessing:
             Scaler.from_dict(fields["feature_scaler"]),
             Scaler.from_dict(fields["target_scaler"]) if fields["target_scaler"] else None,
             Encoder.from_dict(fields["encoder"]) if fields.get("encoder") else None,
+            InputFeatures.from_dict(computed, fields["feature_names"]) if computed else None,
         )
         parsed._check()
         return parsed

@@ -1,11 +1,12 @@
 """The plane on which inputs are drawn.
 
-With one or two features it is spanned by the features, otherwise by the first two principal
-components of the data.
+With one or two columns it is spanned by the columns, otherwise by the first two principal
+components of the data. The columns are the features themselves, unless features are computed.
 
-Shapes: N examples, F features.
+Shapes: N examples, R columns, F features.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,33 +20,37 @@ PRINCIPAL_COMPONENTS = ("1st principal component", "2nd principal component")
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """An affine map between scaled features and drawn coordinates.
+    """An affine map between scaled columns and drawn coordinates.
 
-    With one feature it is a line, and the second coordinate is free for the target.
+    With one column it is a line, and the second coordinate is free for the target.
     """
 
-    kind: str  # features, pca
-    origin_F: Floats  # in the original units of the features, or scaled for pca
-    axes_2F: Floats  # orthonormal rows; one row for one feature
-    scaler: Scaler
+    kind: str  # columns, pca
+    origin_R: Floats  # in the original units of the columns, or scaled for pca
+    axes_2R: Floats  # orthonormal rows; one row for one column
+    scaler: Scaler  # of the columns
     names: tuple[str, ...]
     low: Floats  # of each coordinate
     high: Floats
-    note: str  # explanation for the reader; empty if the features are drawn directly
+    note: str  # explanation for the reader; empty if the columns are drawn directly
+    derive: Callable[[Floats], Floats] | None = None
+    """From columns to scaled features; None if the columns are the features."""
 
     @property
     def dimensions(self) -> int:
-        return len(self.axes_2F)
+        return len(self.axes_2R)
 
-    def project(self, scaled_NF: Floats) -> Floats:
-        """Return the coordinates [N, 1 or 2] of scaled features."""
-        x_NF = self.scaler.invert(scaled_NF) if self.kind == "features" else scaled_NF
-        return (x_NF - self.origin_F) @ self.axes_2F.T
+    def project(self, scaled_NR: Floats) -> Floats:
+        """Return the coordinates [N, 1 or 2] of scaled columns."""
+        x_NR = self.scaler.invert(scaled_NR) if self.kind == "columns" else scaled_NR
+        return (x_NR - self.origin_R) @ self.axes_2R.T
 
     def lift(self, points_N2: Floats) -> Floats:
         """Return the scaled features [N, F] of coordinates on the plane."""
-        x_NF = points_N2 @ self.axes_2F + self.origin_F
-        return self.scaler.apply(x_NF) if self.kind == "features" else x_NF
+        x_NR = points_N2 @ self.axes_2R + self.origin_R
+        if self.derive is not None:
+            return self.derive(x_NR if self.kind == "columns" else self.scaler.invert(x_NR))
+        return self.scaler.apply(x_NR) if self.kind == "columns" else x_NR
 
     def cell_centers(self, size: int) -> list[Floats]:
         """Return each coordinate [size] of the cell centers of an even grid."""
@@ -68,34 +73,25 @@ class Plane:
         return float(self.low[0]), float(self.high[0]), float(self.low[-1]), float(self.high[-1])
 
 
-def fit_plane(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane:
+def fit_plane(
+    scaled_NR: Floats,
+    scaler: Scaler,
+    names: tuple[str, ...],
+    derive: Callable[[Floats], Floats] | None = None,
+) -> Plane:
     """Return the plane of these points, with limits that include a margin around them."""
-    num_features = scaled_NF.shape[1]
-    if num_features <= 2:
-        plane = Plane(
-            "features",
-            np.zeros(num_features),
-            np.eye(num_features),
-            scaler,
-            names,
-            np.zeros(1),
-            np.zeros(1),
-            "",
+    num_columns = scaled_NR.shape[1]
+    kind, origin_R, axes_2R, note = "columns", np.zeros(num_columns), np.eye(num_columns), ""
+    if num_columns > 2:
+        axes_2R, variance_fraction = principal_axes(scaled_NR, 2)
+        kind, origin_R, names = "pca", scaled_NR.mean(0), PRINCIPAL_COMPONENTS
+        note = (
+            f"{num_columns} {'columns' if derive else 'features'} projected onto their first 2"
+            f" principal components, which explain {variance_fraction:.0%} of the variance"
         )
-    else:
-        axes_2F, variance_fraction = principal_axes(scaled_NF, 2)
-        plane = Plane(
-            "pca",
-            scaled_NF.mean(0),
-            axes_2F,
-            scaler,
-            PRINCIPAL_COMPONENTS,
-            np.zeros(1),
-            np.zeros(1),
-            f"{num_features} features projected onto their first 2 principal components, which"
-            f" explain {variance_fraction:.0%} of the variance",
-        )
-    positions = plane.project(scaled_NF)
+    zero = np.zeros(1)
+    plane = Plane(kind, origin_R, axes_2R, scaler, names, zero, zero, note, derive)
+    positions = plane.project(scaled_NR)
     low, high = positions.min(0), positions.max(0)
     margin = 0.06 * np.maximum(high - low, 1e-9 + 1e-6 * np.abs(high))
     return replace(plane, low=low - margin, high=high + margin)

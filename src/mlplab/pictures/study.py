@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mlplab.data import Scaler
 from mlplab.data.preparation.examples import Prepared
+from mlplab.data.scaling import fit_scaler
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
@@ -33,12 +35,14 @@ MAX_EXAMPLES = 20_000
 class Points:
     """A sample of one split: scaled features [N, F] and targets.
 
-    Targets are classes, int64 [N], or values in their original units, [N, T].
+    Targets are classes, int64 [N], or values in their original units, [N, T]. The scaled columns
+    [N, R], which have a position on the plane, are the features, unless features are computed.
     """
 
     x: Floats
     y: NDArray[np.float64] | NDArray[np.int64]
     total: int  # number of examples in the split
+    columns: Floats
 
     def __len__(self) -> int:
         return len(self.x)
@@ -78,9 +82,22 @@ class Study:
 
     @cached_property
     def plane(self) -> Plane:
-        return fit_plane(
-            self.points("train").x, self.prepared.feature_scaler, self.prepared.feature_names
-        )
+        preprocessing = self.preprocessing
+        derive = preprocessing.scaled if preprocessing.input_features else None
+        columns_NR = self.points("train").columns
+        return fit_plane(columns_NR, self._column_scaler, preprocessing.column_names, derive)
+
+    @cached_property
+    def _column_scaler(self) -> Scaler:
+        """The scaler of the columns: that of the features, unless features are computed."""
+        columns_NR = self.prepared.train.real().columns
+        if columns_NR is None:
+            return self.prepared.feature_scaler
+        return fit_scaler(columns_NR, "standard", "column")
+
+    def positions(self, points: Points) -> Floats:
+        """Return the positions of examples on the plane, [N, 1 or 2]."""
+        return self.plane.project(points.columns)
 
     @cached_property
     def _samples(self) -> dict[tuple[str, int], Points]:
@@ -108,7 +125,9 @@ class Study:
                     np.random.default_rng(0).choice(len(rows), max_points, replace=False)
                 )
             y = self.preprocessing.in_target_units(examples.y[rows])
-            self._samples[split, max_points] = Points(examples.x[rows], y, len(examples))
+            x_NF, columns_NR = examples.x[rows], examples.columns
+            columns_NR = x_NF if columns_NR is None else self._column_scaler.apply(columns_NR[rows])
+            self._samples[split, max_points] = Points(x_NF, y, len(examples), columns_NR)
         return self._samples[split, max_points]
 
     def evaluate(self, frame: int) -> tuple[Points, Floats]:
@@ -133,7 +152,7 @@ class Study:
             best_frame=len(frames) - 1,
             history=self.history if history is None else history,
         )
-        for name in ("preprocessing", "network", "plane", "_samples"):
+        for name in ("preprocessing", "network", "plane", "_column_scaler", "_samples"):
             other.__dict__[name] = getattr(self, name)
         return other
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mlplab.config.playground_link import write_link
 from mlplab.io.files import write_text_atomic, yaml_text
 from mlplab.io.html import render
 from mlplab.pictures.study import Study
@@ -25,6 +26,7 @@ def page(run: Run, study: Study) -> str:
     """Return the page as HTML. Text from users is always escaped, never markup or script."""
     description, arrays = payload(study)
     description["name"] = run.settings.name
+    link, reason = write_link(run.settings.config)
     return render(
         _ASSETS,
         "page.html",
@@ -32,6 +34,8 @@ def page(run: Run, study: Study) -> str:
         facts=_facts(run),
         command=repeat_command(run),
         config=yaml_text(run.settings.config),
+        playground=link,
+        no_playground=reason,
         note="; ".join(filter(None, [study.plane.note, description["left_out"]])),
         description=description,
         arrays=arrays,

@@ -138,7 +138,7 @@ def _weights(pack: Pack, study: Study, diagram: Diagram) -> None:
 def _points(pack: Pack, study: Study, splits: list[str]) -> None:
     for split in splits:
         points = study.points(split, MAX_POINTS)
-        pack.add(f"position.{split}", study.plane.project(points.x).astype(np.float32))
+        pack.add(f"position.{split}", study.positions(points).astype(np.float32))
         targets = points.y if study.classifies else points.y[:, 0]
         pack.add(f"target.{split}", targets.astype(np.float32))
 

@@ -59,7 +59,7 @@ class Run:
 
     def module(self) -> nn.Sequential:
         """Return the network as plain PyTorch, a copy in the dtype of the training: scaled features
-        in, logits or scaled values out.
+        in, as `preprocessing.features` returns them for raw columns, logits or scaled values out.
         """
         return self.model.module()
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplab.data import folding
+from mlplab.data.input_features import InputFeatures, resolve
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.splitting import split_rows
 from mlplab.data.table import SPLITS, Dataset, Floats, Ints, Table
@@ -36,12 +37,14 @@ class Examples:
         y: labels int64 [N] (classification) or scaled values float64 [N, T] (regression).
         weights: the weight of each example [N].
         mask: bool [N], False for padding rows.
+        columns: the unscaled columns, float64 [N, R], from which features are computed, if any are.
     """
 
     x: Floats
     y: Floats | Ints
     weights: Floats | None = None
     mask: NDArray[np.bool_] | None = None
+    columns: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -54,6 +57,7 @@ class Examples:
             self.x[self.mask],
             self.y[self.mask],
             self.weights[self.mask] if self.weights is not None else None,
+            columns=self.columns[self.mask] if self.columns is not None else None,
         )
 
 
@@ -66,6 +70,7 @@ class Prepared:
             classes.
         data_hash: the hash of the table before splitting and scaling.
         encoder: from the columns of a file to features, if the data comes from one.
+        input_features: from (encoded) columns to features, if some are computed.
         report: observations about the file, if the data comes from one.
         test_rows: in a cross-validation, the row numbers of the fold's test split in the table.
     """
@@ -83,6 +88,7 @@ class Prepared:
     encoder: Encoder | None = None
     report: DataReport | None = None
     test_rows: Ints | None = None
+    input_features: InputFeatures | None = None
 
     @property
     def num_features(self) -> int:
@@ -176,14 +182,21 @@ def _scaled_splits(
     target_scaling_default: bool,
     data_hash: str,
 ) -> Prepared:
+    x_NF, names, computed = table.x, table.feature_names, None
+    if dataset.features:
+        formulas = [resolve(name, names, "the dataset") for name in dataset.features]
+        computed = InputFeatures.of(formulas, names, x_NF.take(rows["train"], axis=0))
+        x_NF, names = computed.apply(x_NF, "The dataset"), computed.feature_names
     return _prepared(
         table,
         rows,
-        table.x,
-        fit_scaler(table.x.take(rows["train"], axis=0), dataset.scaling, "feature"),
+        x_NF,
+        fit_scaler(x_NF.take(rows["train"], axis=0), dataset.scaling, "feature"),
         _target_scaler(table, rows["train"], dataset.target_scaling, target_scaling_default),
-        feature_names=table.feature_names,
+        columns_NR=table.x if computed else None,
+        feature_names=names,
         data_hash=data_hash,
+        input_features=computed,
     )
 
 
@@ -193,10 +206,12 @@ def _scaled_raw_splits(
     return _prepared(
         table,
         split.rows,
-        split.encoded_NF,
+        split.x_NF,
         split.scaler,
         _target_scaler(table, split.rows["train"], dataset.target_scaling, target_scaling_default),
-        feature_names=split.encoder.feature_names,
+        columns_NR=split.encoded_NR if split.input_features else None,
+        input_features=split.input_features,
+        feature_names=(split.input_features or split.encoder).feature_names,
         data_hash=data_hash,
         encoder=split.encoder,
         report=split.report,
@@ -217,10 +232,11 @@ def _prepared(
     x_NF: Floats,
     feature_scaler: Scaler,
     target_scaler: Scaler,
+    columns_NR: Floats | None,
     **description: Any,
 ) -> Prepared:
     splits: dict[str, Any] = {
-        name: _examples(table, numbers, x_NF, feature_scaler, target_scaler)
+        name: _examples(table, numbers, x_NF, feature_scaler, target_scaler, columns_NR)
         for name, numbers in rows.items()
     }
     return Prepared(
@@ -240,6 +256,7 @@ def _examples(
     features: Floats,
     feature_scaler: Scaler,
     target_scaler: Scaler,
+    columns_NR: Floats | None,
 ) -> Examples | None:
     if len(rows) == 0:
         return None
@@ -255,4 +272,9 @@ def _examples(
             "Scaling made some numbers infinite: a column hardly varies in the train split and is"
             " huge elsewhere. Turn scaling off."
         )
-    return Examples(x_NF, y, table.weights[rows] if table.weights is not None else None)
+    return Examples(
+        x_NF,
+        y,
+        table.weights[rows] if table.weights is not None else None,
+        columns=columns_NR.take(rows, axis=0) if columns_NR is not None else None,
+    )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlplab.data.input_features import Formula, InputFeatures
 from mlplab.data.scaling import Scaler
 from mlplab.data.table import DataFrame, Floats, Ints
 from mlplab.data.tabular.columns import Column
@@ -32,6 +33,7 @@ class RawTable:
         source: the name of the file or data set, for messages.
         notes: how the file is written.
         dropped: the number of rows left out because of empty cells.
+        formulas: the features, if some are computed from columns.
     """
 
     frame: DataFrame
@@ -45,6 +47,7 @@ class RawTable:
     source: str
     notes: tuple[str, ...] = ()
     dropped: int = 0
+    formulas: tuple[Formula, ...] = ()
 
     def content_hash(self) -> str:
         """Return the SHA-256 of cells, targets and names in hexadecimal."""
@@ -75,13 +78,17 @@ class Split:
     Attributes:
         rows: the row numbers of train, val and test.
         encoder: from columns to features, measured on the train split.
+        input_features: from the encoded columns to features, if some are computed.
         scaler: the scaling of the features, measured on the train split.
-        encoded_NF: the encoded, unscaled features of all rows.
+        x_NF: the unscaled features of all rows.
+        encoded_NR: the encoded columns of all rows: x_NF itself unless features are computed.
         report: observations about the table.
     """
 
     rows: Mapping[str, Ints]
     encoder: Encoder
+    input_features: InputFeatures | None
     scaler: Scaler
-    encoded_NF: Floats
+    x_NF: Floats
+    encoded_NR: Floats
     report: DataReport

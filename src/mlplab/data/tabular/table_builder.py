@@ -10,11 +10,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mlplab.data.folding import held_out_rows, with_test_rows
+from mlplab.data.input_features import COLUMN
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.table import SPLITS, DataFrame, Floats, Ints
 from mlplab.data.tabular import roles
 from mlplab.data.tabular.cells import without_markers
 from mlplab.data.tabular.columns import feature_columns, require_column, select_feature_names
+from mlplab.data.tabular.computed import (
+    check_operands,
+    features_of_encoded,
+    operand_columns,
+    requested_formulas,
+)
 from mlplab.data.tabular.data_checks import inspect
 from mlplab.data.tabular.data_report import DataReport
 from mlplab.data.tabular.encoder import Encoder, pad_to_same_width
@@ -58,12 +65,9 @@ def build_table(
     available = list(frame.columns)
     targets = roles.targets(dataset, available, source)
     reserved = roles.reserved_columns(dataset, targets, available, source)
+    formulas = requested_formulas(dataset, frame, reserved, source)
     names = select_feature_names(
-        available,
-        list(dataset.features) if dataset.features is not None else None,
-        list(dataset.ignore),
-        reserved,
-        source,
+        available, operand_columns(formulas), list(dataset.ignore), reserved, source
     )
     for name in (*dataset.categories, *dataset.numbers):
         require_column(name, available, source)
@@ -76,6 +80,7 @@ def build_table(
             f"{source} has {len(frame)} row(s){complete}; at least {MIN_ROWS} are needed."
         )
     columns = feature_columns(frame, names, dataset, source)
+    check_operands(formulas, columns, dataset, source)
     y, task, classes = _targets(frame, targets, dataset.task, source)
     if dataset.split_column:
         given_split = roles.split_from_column(frame[dataset.split_column], source)
@@ -91,6 +96,7 @@ def build_table(
         source,
         tuple(notes),
         num_rows_read - len(frame),
+        tuple(formulas or ()) if any(f.function != COLUMN for f in formulas or ()) else (),
     )
 
 
@@ -192,17 +198,19 @@ def _encoded(
     report: DataReport,
     consume: bool = False,
 ) -> Split:
-    encoded_NF = encoder.apply(table.frame, table.source, consume)
-    return Split(
-        rows,
-        encoder,
-        _scaler(encoder, encoded_NF, rows["train"], dataset.scaling),
-        encoded_NF,
-        report,
-    )
+    x_NF = encoded_NR = encoder.apply(table.frame, table.source, consume)
+    numeric_F, computed = encoder.numeric(), None
+    if table.formulas:
+        computed = features_of_encoded(table.formulas, encoder, encoded_NR[rows["train"]])
+        x_NF = computed.apply(encoded_NR, table.source, 1)
+        numeric_F = np.array(
+            [f != COLUMN or encoder.numeric()[i] for f, (i, *_) in computed.formulas]
+        )
+    scaler = _scaler(numeric_F, x_NF, rows["train"], dataset.scaling)
+    return Split(rows, encoder, computed, scaler, x_NF, encoded_NR, report)
 
 
-def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scaler:
+def _scaler(numeric_F: np.ndarray, encoded_NF: Floats, train: Ints, how: str) -> Scaler:
     """Fit the scaler of quantities; zeros and ones, and numbers scaled by rank, stay unchanged.
 
     Columns are fitted one at a time, which saves memory.
@@ -212,7 +220,7 @@ def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scal
         return scaler
     if how == "quantile":
         how = "standard"  # of dates and ordinal categories, which have no ranks
-    for i in np.flatnonzero(encoder.numeric()):
+    for i in np.flatnonzero(numeric_F):
         fitted = fit_scaler(encoded_NF[train, i, None], how, "feature")
         scaler.shift[i], scaler.scale[i] = fitted.shift[0], fitted.scale[0]
     return scaler

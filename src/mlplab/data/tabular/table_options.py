@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlplab.data.table import Dataset
+from mlplab.data.input_features import EXAMPLES
+from mlplab.data.table import Dataset, check_names
 from mlplab.errors import FieldError
 from mlplab.schema import anything, choice, flag, text
 
@@ -28,7 +29,9 @@ class TabularDataset(Dataset):
         "auto decides by the target: strings, booleans and few distinct integers are classes",
     )
     features: Sequence[str] | None = anything(
-        None, "list of the feature columns; null takes all that have no other role"
+        None,
+        "list of the inputs: columns, and what is computed from columns of numbers before scaling:"
+        f" {EXAMPLES}; null takes all columns that have no other role",
     )
     ignore: Sequence[str] = anything([], "list of columns to leave out")
     categories: Sequence[str] = anything(
@@ -81,12 +84,8 @@ class TabularDataset(Dataset):
 
     def check(self) -> None:
         super().check()
-        for key in ("features", "ignore", "categories", "numbers"):
-            value = getattr(self, key)
-            if value is not None and not (
-                isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
-            ):
-                raise FieldError(key, value, "is not a list of column names")
+        for key in ("ignore", "categories", "numbers"):
+            check_names(key, getattr(self, key))
         named = [self.target] if isinstance(self.target, str) else self.target
         if named is not None and not (
             isinstance(named, (list, tuple))

@@ -24,7 +24,7 @@ def data(study: Study, frame: int) -> Figure:
     panels = np.atleast_1d(fig.subplots(1, len(study.splits), sharex=True, sharey=True))
     for axes, split in zip(panels, study.splits, strict=True):
         points = study.points(split)
-        positions = study.plane.project(points.x)
+        positions = study.positions(points)
         set_plane_axes(axes, study)
         if study.classifies:
             if study.plane.dimensions == 1:

@@ -102,7 +102,7 @@ def _boundaries(axes: Axes, study: Study, probabilities: Floats) -> None:
 
 def _eval_points(axes: Axes, study: Study, frame: int) -> str:
     points = study.points(study.eval_split, 500)
-    positions = study.plane.project(points.x)
+    positions = study.positions(points)
     scatter_classes(axes, study, positions, points.y.astype(np.int64))
     return _mark_wrong(axes, study, points, positions, frame)
 
@@ -121,18 +121,16 @@ def _mark_wrong(axes: Axes, study: Study, points: Points, positions_N2: Floats, 
 
 def _classes_1d(study: Study, frame: int, fig: Figure) -> str:
     axes = fig.subplots()
-    grid = study.plane.grid(LINE_SIZE)
-    probabilities = study.outputs(grid, [frame])[0]
+    across = study.plane.cell_centers(LINE_SIZE)[0]
+    probabilities = study.outputs(study.plane.grid(LINE_SIZE), [frame])[0]
     for c, name in enumerate(study.classes):
-        axes.plot(
-            study.plane.project(grid)[:, 0], probabilities[:, c], color=study.colors[c], label=name
-        )
+        axes.plot(across, probabilities[:, c], color=study.colors[c], label=name)
     axes.axhline(0, color=SOFT, linewidth=0.6)
     distance = min(0.07, 0.6 / len(study.classes))  # between the rows of two classes
     if study.eval_split != "train":
         train = study.points("train", 500)
         axes.scatter(
-            study.plane.project(train.x)[:, 0],
+            study.positions(train)[:, 0],
             -distance * (train.y + 1),
             s=30,
             marker="|",
@@ -142,7 +140,7 @@ def _classes_1d(study: Study, frame: int, fig: Figure) -> str:
         )
     points = study.points(study.eval_split, 500)
     classes = points.y.astype(np.int64)
-    positions = np.column_stack([study.plane.project(points.x)[:, 0], -distance * (classes + 1)])
+    positions = np.column_stack([study.positions(points)[:, 0], -distance * (classes + 1)])
     scatter_classes(axes, study, positions, classes)
     set_plane_axes(axes, study)
     axes.set(ylim=(-distance * (len(study.classes) + 1), 1.04), ylabel="P(class | x)")
@@ -157,8 +155,8 @@ def _classes_1d(study: Study, frame: int, fig: Figure) -> str:
 
 def _values_1d(study: Study, frame: int, fig: Figure) -> str:
     names = study.prepared.target_names[:4]
-    grid = study.plane.grid(LINE_SIZE)
-    x, fitted = study.plane.project(grid)[:, 0], study.outputs(grid, [frame])[0]
+    x = study.plane.cell_centers(LINE_SIZE)[0]
+    fitted = study.outputs(study.plane.grid(LINE_SIZE), [frame])[0]
     train, points = study.points("train", 500), study.points(study.eval_split, 500)
     panels = np.atleast_1d(fig.subplots(len(names), 1, sharex=True))
     for target, (axes, name) in enumerate(zip(panels, names, strict=True)):
@@ -196,7 +194,7 @@ def _values_1d(study: Study, frame: int, fig: Figure) -> str:
 
 def _dots(axes: Axes, study: Study, points: Points, target: int, **look: Any) -> None:
     """Draw the values of a target over the only feature."""
-    axes.scatter(study.plane.project(points.x)[:, 0], points.y[:, target], **look)
+    axes.scatter(study.positions(points)[:, 0], points.y[:, target], **look)
 
 
 def _values_2d(study: Study, frame: int, fig: Figure) -> str:
@@ -214,9 +212,7 @@ def _values_2d(study: Study, frame: int, fig: Figure) -> str:
         vmax=limits[1],
         interpolation="bilinear",
     )
-    shown = scatter_values(
-        axes, study.plane.project(points.x), points.y[:, 0].astype(float), limits
-    )
+    shown = scatter_values(axes, study.positions(points), points.y[:, 0].astype(float), limits)
     set_plane_axes(axes, study)
     fig.colorbar(shown, ax=axes, label=study.prepared.target_names[0], shrink=0.9)
     first = "" if len(study.prepared.target_names) == 1 else "; only the first target"

@@ -34,7 +34,7 @@ def hidden(study: Study, frame: int) -> Figure:
     outputs = study.layers(points.x, [frame])
     fig = figure(3.3 * (len(shown) + 1) + 1.6, 4.5, top=1.1, right=1.2, gap=0.7)
     spaces: list[Floats] = [
-        study.plane.project(points.x),
+        study.positions(points),
         *(outputs[layer - 1][0].double().numpy() for layer in shown),
     ]
     score_name = "linear accuracy" if study.classifies else "linear R²"
@@ -45,13 +45,19 @@ def hidden(study: Study, frame: int) -> Figure:
         name = "input" if layer == 0 else f"after layer {layer}"
         axes.set_title(f"{name}{remark}\n{score_name} {score:.3f}", fontsize=10)
     _legend(fig, axes, study)
-    has_lines = any(space.shape[1] == 2 for space in spaces[1:])
+    has_lines = any(
+        _has_lines(study, layer, space.shape[1])
+        for layer, space in zip([0, *shown], spaces, strict=True)
+    )
     return headline(
         fig,
         f"{study.settings.name}: {len(points):,} {study.eval_split} points after each layer, epoch"
         f" {int(study.frames.epoch[frame])}",
         f"{score_name}: of a linear model of the train points, on the {study.eval_split} points",
         "lines: a unit of the next layer is zero" if has_lines else "",
+        "the input is drawn over its columns and scored by its features"
+        if study.plane.derive
+        else "",
         f"shown: layers {', '.join(map(str, shown))} of {num_hidden}"
         if len(shown) < num_hidden
         else "",
@@ -83,7 +89,7 @@ def _space(axes: Axes, study: Study, layer: int, space: Floats, points: Points, 
         positions = (space - space.mean(0)) @ rows.T
         remark += f"\n{variance_fraction:.0%} of the variance"
     _scatter(axes, study, positions, points)
-    if width == 2 and layer and study.settings.layers[layer].normalization == "none":
+    if _has_lines(study, layer, width):
         _lines(axes, study, layer, frame, positions)
     axes.tick_params(labelsize=8)
     axes.set_xlabel(names[0], fontsize=8.5)
@@ -132,10 +138,22 @@ def _scatter_3d(axes: Any, study: Study, space: Floats, points: Points) -> None:
         axis.set_label_text(f"unit {number}", fontsize=8.5)
 
 
+def _has_lines(study: Study, layer: int, width: int) -> bool:
+    """Whether the units of the next layer are zero on lines of this space: of two units, or of the
+    input if its two columns are the features.
+    """
+    linear = study.settings.layers[layer].normalization == "none"
+    return width == 2 and linear and (layer > 0 or study.plane.derive is None)
+
+
 def _lines(axes: Axes, study: Study, layer: int, frame: int, positions: Floats) -> None:
     """Draw where the units of the next layer are zero, or where two logits are equal."""
     weight, bias = study.weights(frame)[layer]
     bias = np.zeros(weight.shape[1]) if bias is None else bias
+    if layer == 0:  # drawn in the units of the data
+        scaler = study.prepared.feature_scaler
+        weight = weight / scaler.scale[:, None]
+        bias = bias - scaler.shift @ weight
     is_last = layer == len(study.network.layers) - 1
     if is_last and study.classifies and weight.shape[1] == 2:
         weight, bias = weight[:, [1]] - weight[:, [0]], bias[[1]] - bias[[0]]
