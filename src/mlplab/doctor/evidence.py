@@ -23,7 +23,7 @@ from mlplab.doctor.probing import (
     start_gradients,
 )
 from mlplab.doctor.reference import Reference, reference
-from mlplab.model import build_structure
+from mlplab.model.structure import build_structure
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.network.mlp import MLP, Buffers, initial_theta
 from mlplab.settings import Settings
@@ -223,12 +223,24 @@ class Evidence:
     @functools.cached_property
     def gradients(self) -> StartGradients:
         """The loss and the gradients at the start."""
-        y = torch.from_numpy(self.train.y[self._probed_rows])
-        y = y if self.classifies else y.to(self.x_BF.dtype)
-        weights = self.start
+        start = self.start
         return start_gradients(
-            self.network, self.settings.loss, weights.theta_1P, weights.buffers, self.x_BF, y
+            *(self.network, self.settings.loss, start.theta_1P, start.buffers),
+            *(self.x_BF, self._probed_targets),
         )
+
+    @functools.cached_property
+    def zero_loss(self) -> float:
+        """The absolute loss of outputs that are all 0, by which losses are compared."""
+        count = self.settings.loss.num_outputs(self.prepared.task)
+        zeros_1BC = torch.zeros(1, len(self.x_BF), count, dtype=self.x_BF.dtype)
+        loss_1B = self.settings.loss(zeros_1BC, self._probed_targets.unsqueeze(0))
+        return max(abs(float(loss_1B.mean())), 1e-12)
+
+    @property
+    def _probed_targets(self) -> Tensor:
+        y = torch.from_numpy(self.train.y[self._probed_rows])
+        return y if self.classifies else y.to(self.x_BF.dtype)
 
 
 def _largest_median(ratios_EL: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlplab.doctor import thresholds
+from mlplab.doctor import remedies, thresholds
 from mlplab.doctor.evidence import Evidence
 from mlplab.doctor.finding import Finding, Measured
 
@@ -33,38 +33,31 @@ def label_noise(evidence: Evidence) -> Finding | None:
 
 
 def overfitting(evidence: Evidence) -> Finding | None:
-    """A loss that is much lower on the rows that were trained on than on others."""
-    gap = overfit_gap(evidence)
-    if not gap > thresholds.OVERFIT_GAP:
+    """A loss of other rows that rose while that of the training rows fell."""
+    gap, rise = overfit_gap(evidence), overfit_rise(evidence)
+    if not (gap > thresholds.OVERFIT_GAP and rise > thresholds.OVERFIT_RISE):
         return None
-    val_E = evidence.column("val/loss")
-    rise = float(val_E[-1] / max(float(val_E.min()), 1e-12))
-    rows = len(evidence.train)
-    parameters = evidence.network.layout.num_parameters
     return Finding(
         "overfitting",
-        f"{parameters} parameters learned {rows} rows by heart: other rows are predicted much worse",
+        f"{evidence.network.layout.num_parameters} parameters learned {len(evidence.train)} rows by"
+        f" heart: from epoch {evidence.best_epoch} on, other rows were predicted worse and worse",
         (
-            Measured(
-                "(val loss - train loss) / loss of outputs 0",
-                gap,
-                f"up to {thresholds.OVERFIT_GAP:g}",
-            ),
-            Measured("val loss at the end / its minimum", rise, "near 1"),
+            Measured("val loss - train loss", gap, f"up to {thresholds.OVERFIT_GAP:g}"),
+            Measured("val loss - its minimum", rise, f"up to {thresholds.OVERFIT_RISE:g}"),
         ),
-        ("training.l2=0.01", "model.dropout=0.2"),
-        "More rows, fewer units and training.patience=20 help, too.",
+        remedies.regularized(evidence),
+        "The best weights are those before; more rows, fewer units and training.patience=20 help,"
+        " too. Losses are in units of the loss of outputs 0.",
     )
 
 
 def overfit_gap(evidence: Evidence) -> float:
-    """(val loss - train loss) at the end / loss of outputs that are all 0; NaN without val."""
+    """(val loss - train loss) at the end / loss of outputs 0; NaN without val."""
     train_E, val_E = evidence.column("train/loss"), evidence.column("val/loss")
-    if not len(val_E) or evidence.prepared.val is None:
-        return float("nan")
-    return float((val_E[-1] - train_E[-1]) / max(abs(zero_loss(evidence)), 1e-12))
+    return float((val_E[-1] - train_E[-1]) / evidence.zero_loss) if len(val_E) else float("nan")
 
 
-def zero_loss(evidence: Evidence) -> float:
-    """The loss of outputs that are all 0, on the probed rows."""
-    return evidence.gradients.zero_loss
+def overfit_rise(evidence: Evidence) -> float:
+    """(val loss at the end - its minimum) / loss of outputs 0; NaN without val."""
+    val_E = evidence.column("val/loss")
+    return float((val_E[-1] - val_E.min()) / evidence.zero_loss) if len(val_E) else float("nan")

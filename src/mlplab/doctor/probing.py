@@ -42,10 +42,9 @@ class LayerState:
 
 @dataclass(frozen=True)
 class StartGradients:
-    """The loss of the initial network, that of outputs which are all 0, and gradient norms."""
+    """The loss of the initial network, and gradient norms."""
 
     loss: float
-    zero_loss: float
     norms_L: tuple[float, ...]  # of each layer, the output layer included
 
 
@@ -88,10 +87,7 @@ def start_gradients(
     squares = [0.0] * network.layout.num_layers
     for entry, part in zip(network.layout.entries, network.layout.split(gradient_1P), strict=True):
         squares[entry.layer] += float(part.square().sum())
-    zero_loss = loss(torch.zeros_like(outputs_1BC), y.unsqueeze(0)).mean()
-    return StartGradients(
-        float(value.detach()), float(zero_loss), tuple(square**0.5 for square in squares)
-    )
+    return StartGradients(float(value.detach()), tuple(square**0.5 for square in squares))
 
 
 def equal_units(network: MLP, theta_1P: Tensor) -> bool:

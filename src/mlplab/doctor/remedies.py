@@ -71,6 +71,12 @@ def wider(evidence: Evidence) -> tuple[str, ...]:
     return (hidden(units),)
 
 
+def regularized(evidence: Evidence) -> tuple[str, ...]:
+    """A penalty on the weights, tenfold if there is one."""
+    l2 = evidence.settings.training.l2
+    return (f"training.l2={max(0.01, 10 * l2 if isinstance(l2, (int, float)) else 0.0):g}",)
+
+
 def hidden(widths: list[int]) -> str:
     """The override of the hidden layers' widths."""
     return f"model.hidden=[{','.join(map(str, widths))}]"

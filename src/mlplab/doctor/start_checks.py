@@ -94,11 +94,9 @@ def _rectified(evidence: Evidence) -> bool:
 
 
 def _loss_ratio(evidence: Evidence) -> float:
-    gradients = evidence.gradients
-    return gradients.loss / max(abs(gradients.zero_loss), 1e-12)
+    return evidence.gradients.loss / evidence.zero_loss
 
 
 def _gradient(evidence: Evidence) -> float:
-    gradients = evidence.gradients
-    whole = sum(norm**2 for norm in gradients.norms_L) ** 0.5
-    return float(whole / max(abs(gradients.zero_loss), 1e-12))
+    whole = sum(norm**2 for norm in evidence.gradients.norms_L) ** 0.5
+    return float(whole / evidence.zero_loss)

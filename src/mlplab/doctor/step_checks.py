@@ -18,7 +18,7 @@ def too_high(evidence: Evidence) -> Finding | None:
         return _diverged(evidence)
     if not len(evidence.ratios_EL):
         return None
-    late, end = evidence.late_ratio(), _end_over_min(evidence)
+    late, end = evidence.late_ratio(), end_over_min(evidence)
     jump = float(np.nanmax(evidence.ratios_EL)) if np.isfinite(evidence.ratios_EL).any() else 0.0
     early = evidence.best_epoch <= evidence.history.epoch[-1] / 5
     wanders = late > thresholds.RATIO_HIGH and (end > thresholds.END_OVER_MIN or early)
@@ -97,7 +97,7 @@ def too_low(evidence: Evidence) -> Finding | None:
     )
 
 
-def _end_over_min(evidence: Evidence) -> float:
+def end_over_min(evidence: Evidence) -> float:
     loss_E = evidence.column("train/loss")
     return float(loss_E[-1] / max(float(np.nanmin(loss_E)), 1e-12)) if len(loss_E) else 1.0
 

@@ -62,3 +62,5 @@ NOISY_GAP = 0.08
 """How far apart the scores of the network and of its neighbors are if labels are noisy."""
 OVERFIT_GAP = 0.15
 """(val loss - train loss) at the end / loss of outputs that are all 0."""
+OVERFIT_RISE = 0.1
+"""(val loss at the end - its minimum) / loss of outputs that are all 0."""
