@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from mlplab.config import settings_from_overrides
-from mlplab.config.edit_stored import apply_overrides
 from mlplab.config.builder import build
+from mlplab.config.edit_stored import apply_overrides
 from mlplab.data.tabular.arrays_dataset import with_data
 from mlplab.data.tabular.collecting import collect
 from mlplab.randomness import numpy_generator
@@ -92,7 +92,9 @@ HELD_OUT = Pool(
     (
         Problem(("dataset=circles",), 0.95, 200),
         Problem(("dataset=three_classes", "dataset.num_samples=800"), 0.9, 300),
-        Problem(("dataset=checkerboard", "dataset.num_tiles=3", "dataset.num_samples=900"), 0.8, 300),
+        Problem(
+            ("dataset=checkerboard", "dataset.num_tiles=3", "dataset.num_samples=900"), 0.8, 300
+        ),
         Problem(("dataset=sinc", "dataset.num_samples=400"), 0.9, 300, False),
     ),
     (
@@ -129,11 +131,18 @@ class Case:
                 table.x.copy(), table.y.copy(), np.random.default_rng([self.seed, 7])
             )
             data = collect(x, y if self.problem.classes else y.reshape(len(y), -1))
-            kept = [t for t in overrides if not t.startswith(("dataset=", "dataset.num", "dataset.n"))]
+            kept = [
+                t for t in overrides if not t.startswith(("dataset=", "dataset.num", "dataset.n"))
+            ]
             kept = [t for t in kept if not t.startswith("dataset.seed")]
             task = "classification" if self.problem.classes else "regression"
             settings = settings_from_overrides(
-                ["dataset=arrays", f"dataset.data_hash={data.sha256}", f"dataset.task={task}", *kept]
+                [
+                    "dataset=arrays",
+                    f"dataset.data_hash={data.sha256}",
+                    f"dataset.task={task}",
+                    *kept,
+                ]
             )
         if remedy:
             settings = build(apply_overrides(settings.config, remedy, Path("case")))
@@ -241,9 +250,9 @@ def lr_too_low(pool: Pool, rng: np.random.Generator) -> Case:
 
 
 def overfitting(pool: Pool, rng: np.random.Generator) -> Case:
-    """A large network, few rows, and some wrong targets."""
+    """A large network, few rows, and some wrong targets; most rows are for validation and test."""
     case = healthy(pool, rng)
-    rows = int(rng.integers(50, 90))
+    rows = int(rng.integers(140, 240))
     flipped = rng.uniform(0.1, 0.2)
 
     def change(x, y, generator):
@@ -255,6 +264,8 @@ def overfitting(pool: Pool, rng: np.random.Generator) -> Case:
         case,
         "overfitting",
         f"model.hidden={width}-{width}",
+        "dataset.val=0.35",
+        "dataset.test=0.35",
         "optimizer=adam",
         f"optimizer.lr={rng.uniform(0.003, 0.01):.3g}",
         "training.epochs=300",
@@ -333,9 +344,7 @@ def imbalance(pool: Pool, rng: np.random.Generator) -> Case:
         y = np.repeat(y[stays], 3)
         return x + generator.normal(size=x.shape) * x.std(0) * spread, y
 
-    return _with(
-        case, "imbalance", "model.hidden=8-8", "training.epochs=40", change=change
-    )
+    return _with(case, "imbalance", "model.hidden=8-8", "training.epochs=40", change=change)
 
 
 def symmetric_start(pool: Pool, rng: np.random.Generator) -> Case:

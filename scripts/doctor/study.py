@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ import cases
 from mlplab.doctor import Evidence, diagnose
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
+from mlplab.runs.health import restarts
 from mlplab.training import DataCache, Session, prepare_members
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import PreparedMember
@@ -93,7 +95,12 @@ def is_true(
         failed = value < case.problem.good - HARM
         return bool(failed and (solved >= 0.25 if case.ailment == "stuck" else solved == 0))
     if outcome.status == "diverged":
-        return case.ailment in ("lr_too_high", "exploding_start", "unscaled_inputs", "unscaled_target")
+        return case.ailment in (
+            "lr_too_high",
+            "exploding_start",
+            "unscaled_inputs",
+            "unscaled_target",
+        )
     assert twin is not None
     good = score(case, twin)
     if case.ailment == "imbalance":  # the twin has other rows
@@ -130,10 +137,12 @@ def measures(evidence: Evidence) -> dict[str, float]:
         "saturated": max([s.saturated for s in evidence.start_layers], default=0),
         "dead0": max([s.dead for s in evidence.start_layers], default=0),
         "dead": max([s.dead for s in evidence.last_layers], default=0),
-        "gradient_ratio": evidence.gradients.norms_L[0] / max(evidence.gradients.norms_L[-1], 1e-30),
+        "gradient_ratio": evidence.gradients.norms_L[0]
+        / max(evidence.gradients.norms_L[-1], 1e-30),
         "loss0": evidence.gradients.loss / evidence.zero_loss,
         "overfit": fit_checks.overfit_gap(evidence),
         "rise": fit_checks.overfit_rise(evidence),
+        "score_gap": evidence.last_score("train") - evidence.last_score("val"),
         "unused": sum(unused_units(s.h_BH, 0.02) for s in evidence.last_layers),
         "best": evidence.best_epoch / max(1, evidence.history.epoch[-1]),
     }
@@ -169,8 +178,9 @@ def study(pool: str, ailment: str, numbers: Sequence[int]) -> Iterator[dict[str,
         true = is_true(case, member, outcome, twin, [other for _, other in others])
         evidence = Evidence.of_outcome(member, outcome)
         start = time.process_time()
-        diagnosis = diagnose(evidence)
+        alone = diagnose(evidence)
         seconds = time.process_time() - start
+        diagnosis = diagnose(evidence, partial(restarts, member))
         line = {
             "pool": pool,
             "ailment": ailment,
@@ -179,6 +189,7 @@ def study(pool: str, ailment: str, numbers: Sequence[int]) -> Iterator[dict[str,
             "dataset": case.problem.dataset[0],
             "status": outcome.status,
             "score": round(score(case, outcome), 4),
+            "at_end": [finding.name for finding in alone.findings],
             "findings": [finding.name for finding in diagnosis.findings],
             "overrides": list(diagnosis.findings[0].overrides) if diagnosis.findings else [],
             "seconds": round(seconds, 5),

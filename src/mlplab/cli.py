@@ -69,6 +69,11 @@ COMMANDS = {
         "measure a run on its test split or a file, next to baselines",
         "mlplab.commands.evaluate:evaluate",
     ),
+    "doctor": Command(
+        "doctor RUN|SWEEP|KEY=VALUE ...",
+        "say why a training went badly, and what helps; --try trains both",
+        "mlplab.commands.doctor:doctor",
+    ),
     "predict": Command(
         "predict DIR FILE -o OUT",
         "predict new rows with a run, or with the mean of a sweep",

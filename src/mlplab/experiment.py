@@ -14,6 +14,7 @@ from mlplab.io.links import open_to_append
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.checkpoints import Saved
 from mlplab.runs.distributed_run import run_rank
+from mlplab.runs.health import findings_json
 from mlplab.runs.log import log_to
 from mlplab.runs.record import Record
 from mlplab.runs.resume_checks import (
@@ -158,9 +159,9 @@ def _train_and_record(
         if plotter is not None and outcome.status == "done":
             open_to_append(folder / DRAWING).close()
         spent, exact = checkpointer.elapsed, checkpointer.exact
-        summary = record.finish(
-            outcome, best.module(), last.module(), session.device, spent, exact, stopped_by
-        )
+        health = findings_json(member, outcome, log)
+        modules = best.module(), last.module()
+        summary = record.finish(outcome, *modules, session.device, spent, exact, stopped_by, health)
         log.info("%s: %s", outcome.status, outcome.reason)
         run = Run(folder, settings, summary, outcome.history, best)
         try:

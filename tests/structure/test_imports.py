@@ -23,7 +23,7 @@ BASE = {
 }
 COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
 TRAINING = BASE | COMPONENTS | {"settings", "metrics", "native", "training"}
-RUN = TRAINING | {"data.tabular", "config", "model", "tracking", "runs"}
+RUN = TRAINING | {"data.tabular", "config", "model", "tracking", "doctor", "runs"}
 PICTURES = {"pictures", "pictures.gallery", "pictures.rendering"}
 SWEEP = {"sweeps.plan", "sweeps.execution.engines", "sweeps.execution", "sweeps.report"}
 # Every package, sub-package and top-level module, lower ones first: each may import only from
@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "training": TRAINING - {"training"},
     "config": BASE | {"network", "settings", "metrics", "native"},
     "model": TRAINING | {"data.tabular"},
+    "doctor": TRAINING | {"data.tabular", "config", "model"},
     "runs": RUN - {"runs"},
     "pictures": RUN,
     "pictures.gallery": RUN | {"pictures"},

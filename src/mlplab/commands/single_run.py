@@ -45,9 +45,12 @@ def conclude(run: Run, cache: DataCache) -> None:
     """
     from mlplab.commands.evaluate import print_test_metrics
     from mlplab.runs.provenance import command_to_resume
+    from mlplab.terminal.health import health_lines
     from mlplab.terminal.results import print_result
 
     print_result(run.summary)
+    for line in health_lines(run.summary, run.folder):
+        print(line)
     print_test_metrics(run, cache)
     if run.status == "interrupted":
         print(f"continue with: {command_to_resume(run.folder)}")

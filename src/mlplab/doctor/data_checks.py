@@ -31,9 +31,7 @@ def unscaled_inputs(evidence: Evidence) -> Finding | None:
         "the columns of the data have sizes that no learning rate suits",
         (
             Measured("largest column (root mean square)", rms, f"{low:g} to {high:g}"),
-            Measured(
-                "largest / smallest deviation", ratio, f"up to {thresholds.COLUMN_RATIO:g}"
-            ),
+            Measured("largest / smallest deviation", ratio, f"up to {thresholds.COLUMN_RATIO:g}"),
         ),
         ("dataset.scaling=standard",),
     )
@@ -51,11 +49,7 @@ def unscaled_target(evidence: Evidence) -> Finding | None:
     return Finding(
         "unscaled_target",
         "the outputs start near 0 and must first grow to the size of the target",
-        (
-            Measured(
-                "target (root mean square)", rms, f"up to {thresholds.TARGET_RMS:g}, scaled 1"
-            ),
-        ),
+        (Measured("target (root mean square)", rms, f"up to {thresholds.TARGET_RMS:g}, scaled 1"),),
         ("dataset.target_scaling=standard",),
     )
 
@@ -81,9 +75,7 @@ def imbalance(evidence: Evidence) -> Finding | None:
         " rare classes hardly count",
         (
             Measured("rarest class", rarest, f"from {thresholds.RARE_CLASS:g}"),
-            Measured(
-                "accuracy - balanced accuracy", gap, f"up to {thresholds.BALANCED_GAP:g}"
-            ),
+            Measured("accuracy - balanced accuracy", gap, f"up to {thresholds.BALANCED_GAP:g}"),
         ),
         ("loss=cross_entropy", "loss.class_weights=balanced"),
         "Compare balanced_accuracy, since the accuracy itself may fall.",

@@ -23,8 +23,8 @@ from mlplab.doctor.probing import (
     start_gradients,
 )
 from mlplab.doctor.reference import Reference, reference
-from mlplab.model.structure import build_structure
 from mlplab.model.preprocessing import Preprocessing
+from mlplab.model.structure import build_structure
 from mlplab.network.mlp import MLP, Buffers, initial_theta
 from mlplab.settings import Settings
 from mlplab.training.history import History
@@ -41,6 +41,11 @@ class Weights:
 
     theta_1P: Tensor
     buffers: Buffers
+
+    @classmethod
+    def of_one(cls, theta_P: Tensor, buffers: Buffers) -> Weights:
+        """Return the weights of one network, [P], and its running statistics, each [H]."""
+        return cls(theta_P.unsqueeze(0), {name: v.unsqueeze(0) for name, v in buffers.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +69,11 @@ class Evidence:
     @classmethod
     def of_outcome(cls, member: PreparedMember, outcome: Outcome) -> Evidence:
         """Return the evidence of a training that ended just now."""
-        buffers = {name: value.unsqueeze(0) for name, value in outcome.last_buffers.items()}
         return cls(
             member.settings,
             member.prepared,
             outcome.history,
-            Weights(outcome.last_theta_P.unsqueeze(0), buffers),
+            Weights.of_one(outcome.last_theta_P, outcome.last_buffers),
             outcome.status,
             outcome.reason,
             outcome.steps,
@@ -170,6 +174,14 @@ class Evidence:
             return 0.0
         return max(0.0, self.reference.best - worst)
 
+    @property
+    def fits_train(self) -> bool:
+        """Whether the training rows themselves are fitted as well as by simple models."""
+        score = self.last_score("train")
+        if score >= thresholds.GOOD_SCORE:
+            return True
+        return score > self.reference.best - thresholds.DEFICIT
+
     def _score_error(self, score: float) -> float:
         """The standard error of a score of the val split."""
         rows = len(self.prepared.val.real()) if self.prepared.val is not None else 0
@@ -182,16 +194,12 @@ class Evidence:
     @functools.cached_property
     def network(self) -> MLP:
         """The structure of the network."""
-        return build_structure(
-            self.settings, Preprocessing.of(self.prepared), self.settings.loss
-        )
+        return build_structure(self.settings, Preprocessing.of(self.prepared), self.settings.loss)
 
     @functools.cached_property
     def start(self) -> Weights:
         """The initial weights, which follow from the settings."""
-        theta_KP = initial_theta(
-            self.network.layout, [self.settings.layers], [self.settings.seed]
-        )
+        theta_KP = initial_theta(self.network.layout, [self.settings.layers], [self.settings.seed])
         dtype = self.last.theta_1P.dtype
         buffers = self.network.buffers(1, dtype, torch.device("cpu"))
         return Weights(theta_KP.to(dtype), buffers)

@@ -16,7 +16,9 @@ def label_noise(evidence: Evidence) -> Finding | None:
         return None
     reference = evidence.reference
     best = reference.best
-    near = abs(train - best) < thresholds.NOISY_GAP
+    near = abs(train - best) < thresholds.NOISY_GAP and not (
+        overfit_gap(evidence) > 2 * thresholds.OVERFIT_GAP
+    )
     if not (near and best < thresholds.NOISY_SCORE and best > reference.constant + 0.05):
         return None
     return Finding(
@@ -35,7 +37,10 @@ def label_noise(evidence: Evidence) -> Finding | None:
 def overfitting(evidence: Evidence) -> Finding | None:
     """A loss of other rows that rose while that of the training rows fell."""
     gap, rise = overfit_gap(evidence), overfit_rise(evidence)
+    score_gap = evidence.last_score("train") - evidence.last_score("val")
     if not (gap > thresholds.OVERFIT_GAP and rise > thresholds.OVERFIT_RISE):
+        return None
+    if not score_gap > thresholds.OVERFIT_SCORE_GAP:  # a few rows can make the loss
         return None
     return Finding(
         "overfitting",
@@ -44,6 +49,11 @@ def overfitting(evidence: Evidence) -> Finding | None:
         (
             Measured("val loss - train loss", gap, f"up to {thresholds.OVERFIT_GAP:g}"),
             Measured("val loss - its minimum", rise, f"up to {thresholds.OVERFIT_RISE:g}"),
+            Measured(
+                f"train {evidence.score_name} - val {evidence.score_name}",
+                score_gap,
+                f"up to {thresholds.OVERFIT_SCORE_GAP:g}",
+            ),
         ),
         remedies.regularized(evidence),
         "The best weights are those before; more rows, fewer units and training.patience=20 help,"

@@ -79,9 +79,7 @@ def start_gradients(
     with torch.enable_grad():
         theta_1P = theta_1P.detach().clone().requires_grad_()
         parameters = network.layout.split(theta_1P)
-        outputs_1BC = network.forward(
-            network.layout.layers(parameters), x_BF.unsqueeze(0), buffers
-        )
+        outputs_1BC = network.forward(network.layout.layers(parameters), x_BF.unsqueeze(0), buffers)
         value = loss(outputs_1BC, y.unsqueeze(0)).mean()
         (gradient_1P,) = torch.autograd.grad(value, theta_1P)
     squares = [0.0] * network.layout.num_layers

@@ -56,7 +56,9 @@ def reference(x_NF: Floats, y_N: NDArray, num_classes: int, max_rows: int) -> Re
     if len(x_NF) <= SMALLEST or not x_NF.shape[1]:
         exact = num_classes and x_NF.shape[1] and _is_function(x_NF, y)
         return Reference(constant, 1.0 if exact else float("nan"), float("nan"))
-    return Reference(constant, _neighbors(x_NF, y_NC, num_classes), _linear(x_NF, y_NC, num_classes))
+    return Reference(
+        constant, _neighbors(x_NF, y_NC, num_classes), _linear(x_NF, y_NC, num_classes)
+    )
 
 
 def _is_function(x_NF: Floats, y: NDArray) -> bool:
@@ -73,7 +75,9 @@ def _neighbors(x_NF: Floats, y_NC: Floats, num_classes: int) -> float:
     largest = min(NEIGHBORS[-1], len(x_NF) - 1)
     order_NK = np.argpartition(distance_NN, np.arange(largest), axis=1)[:, :largest]
     near_NKC = y_NC[order_NK]
-    return max(_score(near_NKC[:, :k].mean(1), y_NC, num_classes) for k in NEIGHBORS if k <= largest)
+    return max(
+        _score(near_NKC[:, :k].mean(1), y_NC, num_classes) for k in NEIGHBORS if k <= largest
+    )
 
 
 def _linear(x_NF: Floats, y_NC: Floats, num_classes: int) -> float:

@@ -12,6 +12,11 @@ from mlplab.doctor.probing import rectifies
 MAX_WIDTH = 512
 TARGET_RATIO = 3e-3
 """|update| / |weights| at which a learning rate is well chosen; rule of thumb: 1e-3 to 1e-2."""
+START_RATIO = 0.02
+"""The same before the first update, when updates are larger."""
+DESCENT = ("sgd", "momentum", "nag")
+ADAPTIVE = ("adam", "adamw", "adamax", "nadam", "rmsprop", "lion")
+"""Optimizers that move each weight by about the learning rate."""
 
 
 def initializer(evidence: Evidence) -> tuple[str, ...]:
@@ -52,8 +57,36 @@ def lower_lr(evidence: Evidence) -> tuple[str, ...]:
     """A learning rate whose updates have a healthy size."""
     ratio = evidence.median_ratio() if len(evidence.ratios_EL) else math.nan
     factor = TARGET_RATIO / ratio if ratio > 0 else 0.1
-    least = 0.01 if evidence.diverged else 0.001
-    return lr(evidence, min(0.1, max(least, factor)))
+    if (first := _first_ratio(evidence)) > 0:
+        factor = min(factor, START_RATIO / first)
+    return lr(evidence, min(0.1, max(1e-4, factor)))
+
+
+def _first_ratio(evidence: Evidence) -> float:
+    """|update| / |weights| of the first update, of the layer where it is largest: of descent along
+    the gradient, and of optimizers that move each weight by about lr; NaN for others.
+    """
+    optimizer = evidence.config.get("optimizer")
+    if not isinstance(optimizer, dict) or not isinstance(optimizer.get("lr"), (int, float)):
+        return math.nan
+    rate, name = float(optimizer["lr"]), optimizer.get("name")
+    squares = [0.0] * evidence.network.layout.num_layers
+    sizes = [0] * evidence.network.layout.num_layers
+    layout = evidence.network.layout
+    for entry, values in zip(layout.entries, layout.split(evidence.start.theta_1P), strict=True):
+        squares[entry.layer] += float(values.square().sum())
+        sizes[entry.layer] += entry.size
+    if name in DESCENT:
+        momentum = optimizer.get("momentum", 0.0)
+        rate /= 1 - momentum if isinstance(momentum, (int, float)) else 1.0
+        steps = [rate * norm for norm in evidence.gradients.norms_L]
+    elif name in ADAPTIVE:
+        steps = [rate * size**0.5 for size in sizes]
+    else:
+        return math.nan
+    return max(
+        step / square**0.5 for step, square in zip(steps, squares, strict=True) if square > 0
+    )
 
 
 def higher_lr(evidence: Evidence) -> tuple[str, ...]:
@@ -74,7 +107,7 @@ def wider(evidence: Evidence) -> tuple[str, ...]:
 def regularized(evidence: Evidence) -> tuple[str, ...]:
     """A penalty on the weights, tenfold if there is one."""
     l2 = evidence.settings.training.l2
-    return (f"training.l2={max(0.01, 10 * l2 if isinstance(l2, (int, float)) else 0.0):g}",)
+    return (f"training.l2={max(0.03, 10 * l2 if isinstance(l2, (int, float)) else 0.0):g}",)
 
 
 def hidden(widths: list[int]) -> str:

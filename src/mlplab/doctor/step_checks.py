@@ -67,7 +67,9 @@ def _diverged(evidence: Evidence) -> Finding:
         (Measured("optimizer.lr", rate, "smaller here"),)
         if np.isnan(jump)
         else (
-            Measured("largest |update| / |weights|", float(jump), f"up to {thresholds.RATIO_JUMP:g}"),
+            Measured(
+                "largest |update| / |weights|", float(jump), f"up to {thresholds.RATIO_JUMP:g}"
+            ),
         ),
         remedies.lower_lr(evidence),
         "training.clip_norm=1 bounds the size of an update, too.",

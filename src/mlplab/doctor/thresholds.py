@@ -36,7 +36,7 @@ START_GRADIENT = 100.0
 
 RATIO_HIGH = 0.03
 """|update| / |weights| of a layer at the end of a training. Rule of thumb: about 1e-3."""
-RATIO_JUMP = 0.3
+RATIO_JUMP = 0.1
 """The same, anywhere in the training, from which on one update can kill units."""
 END_OVER_MIN = 1.2
 """Train loss at the end / its minimum."""
@@ -49,6 +49,8 @@ RATIO_LOW = 3e-4
 
 DEAD = 0.3
 """Share of units of a hidden layer whose slope is 0 on all rows."""
+DEAD_AT_START = 0.7
+"""The same at the start and at the end, from which on nothing else need be asked."""
 LAST_FALL = 2e-2
 """Relative fall of the train loss over the last tenth of the training."""
 UNUSED = 0.02
@@ -62,5 +64,7 @@ NOISY_GAP = 0.08
 """How far apart the scores of the network and of its neighbors are if labels are noisy."""
 OVERFIT_GAP = 0.15
 """(val loss - train loss) at the end / loss of outputs that are all 0."""
-OVERFIT_RISE = 0.1
+OVERFIT_SCORE_GAP = 0.08
+"""Score of the training rows - score of the val rows at the end."""
+OVERFIT_RISE = 0.25
 """(val loss at the end - its minimum) / loss of outputs that are all 0."""

@@ -34,6 +34,11 @@ def resume_command(folder: Path, plugins: Sequence[str] = ()) -> str:
     return shlex.join(["mlplab", "resume", *_plugin_flags(plugins), str(folder)])
 
 
+def rerun_command(folder: Path, overrides: Sequence[str]) -> str:
+    """Return the command line that trains the run in a folder again with these overrides."""
+    return shlex.join(["mlplab", "rerun", str(folder), *overrides])
+
+
 def plugin_flags(plugins: Sequence[str]) -> str:
     """Return the flags that name these plugin files."""
     return shlex.join(_plugin_flags(plugins))
