@@ -6,6 +6,7 @@ Shapes: B rows, F features, P parameters, E evaluations, L layers.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -187,7 +188,7 @@ class Evidence:
         rows = len(self.prepared.val.real()) if self.prepared.val is not None else 0
         share = min(max(score, 0.0), 1.0)
         # for r2 as for a share, which is about right
-        return float(max(share * (1 - share), 0.5 / max(rows, 1)) / max(rows, 1)) ** 0.5
+        return math.sqrt(max(share * (1 - share), 0.5 / max(rows, 1)) / max(rows, 1))
 
     # What is measured of the network.
 

@@ -6,6 +6,7 @@ Shapes: B rows, F features, H units of a layer, P parameters, L hidden layers.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,7 +97,7 @@ def equal_units(network: MLP, theta_1P: Tensor) -> bool:
         and _all_equal(view.weight[0].T)
         and (view.bias is None or _all_equal(view.bias[0].T))
         and _all_equal(after.weight[0])
-        for view, after in zip(views[:-1], views[1:], strict=True)
+        for view, after in itertools.pairwise(views)
     )
 
 

@@ -6,6 +6,7 @@ Shapes: N rows, F features, C columns of the target: indicators of the classes, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class Reference:
         return next((text for key, text in names.items() if getattr(self, key) == self.best), "")
 
 
-def reference(x_NF: Floats, y_N: NDArray, num_classes: int, max_rows: int) -> Reference:
+def reference(x_NF: Floats, y_N: NDArray[Any], num_classes: int, max_rows: int) -> Reference:
     """Fit the reference models to rows spread over the table; `num_classes` is 0 for values."""
     rows = np.unique(np.linspace(0, len(x_NF) - 1, min(len(x_NF), max_rows)).astype(int))
     x_NF = x_NF[rows].astype(np.float64)
@@ -61,7 +62,7 @@ def reference(x_NF: Floats, y_N: NDArray, num_classes: int, max_rows: int) -> Re
     )
 
 
-def _is_function(x_NF: Floats, y: NDArray) -> bool:
+def _is_function(x_NF: Floats, y: NDArray[Any]) -> bool:
     """Whether equal rows have equal targets."""
     pairs = np.column_stack([x_NF, y])
     return len(np.unique(pairs, axis=0)) == len(np.unique(x_NF, axis=0))

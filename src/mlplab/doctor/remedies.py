@@ -85,7 +85,7 @@ def _first_ratio(evidence: Evidence) -> float:
     else:
         return math.nan
     return max(
-        step / square**0.5 for step, square in zip(steps, squares, strict=True) if square > 0
+        step / math.sqrt(square) for step, square in zip(steps, squares, strict=True) if square > 0
     )
 
 

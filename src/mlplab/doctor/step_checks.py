@@ -8,9 +8,6 @@ from mlplab.doctor import remedies, thresholds
 from mlplab.doctor.evidence import Evidence
 from mlplab.doctor.finding import Finding, Measured
 
-SIGNED = ("lion", "rprop")
-"""Optimizers whose updates do not shrink with the gradient."""
-
 
 def too_high(evidence: Evidence) -> Finding | None:
     """Updates that are too large to end near a minimum, or to end at all."""
@@ -60,17 +57,15 @@ def _diverged(evidence: Evidence) -> Finding:
             (Measured("lr x l2", decay, "below 0.1"),),
             ("training.l2=0.001", *remedies.lr(evidence, 0.1)),
         )
-    jump = np.nanmax(evidence.ratios_EL) if np.isfinite(evidence.ratios_EL).any() else np.nan
+    numbers = (Measured("optimizer.lr", rate, "smaller here"),)
+    if np.isfinite(evidence.ratios_EL).any():
+        jump = float(np.nanmax(evidence.ratios_EL))
+        healthy = f"up to {thresholds.RATIO_JUMP:g}"
+        numbers = (Measured("largest |update| / |weights|", jump, healthy),)
     return Finding(
         "lr_too_high",
         "each update overshoots further than the one before",
-        (Measured("optimizer.lr", rate, "smaller here"),)
-        if np.isnan(jump)
-        else (
-            Measured(
-                "largest |update| / |weights|", float(jump), f"up to {thresholds.RATIO_JUMP:g}"
-            ),
-        ),
+        numbers,
         remedies.lower_lr(evidence),
         "training.clip_norm=1 bounds the size of an update, too.",
     )
