@@ -5,6 +5,7 @@ Shapes: N rows, F features, C columns of the target: indicators of the classes, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ SMALLEST = 16
 """Rows up to which a table is a function to be learned exactly, such as that of a Boolean gate."""
 MAX_FEATURES = 200
 """Columns up to which linear models are fitted."""
+MAX_QUADRATIC = 12
+"""The same for models with squares and products."""
 
 Floats = NDArray[np.float64]
 
@@ -30,18 +33,25 @@ class Reference:
     constant: float
     neighbors: float
     linear: float
+    quadratic: float
 
     @property
     def best(self) -> float:
-        """The best score, NaN if there is none."""
-        scores = [score for score in (self.neighbors, self.linear) if score == score]
-        return max([self.constant, *scores])
+        """The best score."""
+        scores = (self.neighbors, self.linear, self.quadratic)
+        return max([self.constant, *(score for score in scores if score == score)])
 
     @property
     def best_name(self) -> str:
         """The model of the best score."""
-        names = {"linear": "a linear model", "neighbors": "nearest neighbors"}
-        return next((text for key, text in names.items() if getattr(self, key) == self.best), "")
+        names = {
+            "linear": "a linear model",
+            "quadratic": "a quadratic model",
+            "neighbors": "nearest neighbors",
+        }
+        return next(
+            (text for key, text in names.items() if getattr(self, key) == self.best), "a constant"
+        )
 
 
 def reference(x_NF: Floats, y_N: NDArray[Any], num_classes: int, max_rows: int) -> Reference:
@@ -56,9 +66,10 @@ def reference(x_NF: Floats, y_N: NDArray[Any], num_classes: int, max_rows: int) 
     constant = float(y_NC.mean(0).max()) if num_classes else 0.0
     if len(x_NF) <= SMALLEST or not x_NF.shape[1]:
         exact = num_classes and x_NF.shape[1] and _is_function(x_NF, y)
-        return Reference(constant, 1.0 if exact else float("nan"), float("nan"))
+        return Reference(constant, 1.0 if exact else math.nan, math.nan, math.nan)
+    table = y_NC, num_classes
     return Reference(
-        constant, _neighbors(x_NF, y_NC, num_classes), _linear(x_NF, y_NC, num_classes)
+        constant, _neighbors(x_NF, *table), _linear(x_NF, *table), _quadratic(x_NF, *table)
     )
 
 
@@ -84,13 +95,23 @@ def _neighbors(x_NF: Floats, y_NC: Floats, num_classes: int) -> float:
 def _linear(x_NF: Floats, y_NC: Floats, num_classes: int) -> float:
     """The score of ridge regression whose prediction of each row leaves that row out."""
     if x_NF.shape[1] > MAX_FEATURES:
-        return float("nan")
+        return math.nan
     x_NF = np.column_stack([np.ones(len(x_NF)), x_NF])
     penalty = 1e-3 * len(x_NF) * np.eye(x_NF.shape[1])
     solved_FN = np.linalg.solve(x_NF.T @ x_NF + penalty, x_NF.T)
     leverage_N = np.minimum(np.einsum("nf,fn->n", x_NF, solved_FN), 0.999)[:, None]
     fitted_NC = x_NF @ (solved_FN @ y_NC)
     return _score((fitted_NC - leverage_N * y_NC) / (1 - leverage_N), y_NC, num_classes)
+
+
+def _quadratic(x_NF: Floats, y_NC: Floats, num_classes: int) -> float:
+    """The same with the squares and products of the columns."""
+    count = x_NF.shape[1]
+    if count > MAX_QUADRATIC:
+        return math.nan
+    rows, columns = np.triu_indices(count)
+    products = x_NF[:, rows] * x_NF[:, columns]
+    return _linear(np.column_stack([x_NF, products]), y_NC, num_classes)
 
 
 def _score(predicted_NC: Floats, y_NC: Floats, num_classes: int) -> float:

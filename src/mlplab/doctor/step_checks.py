@@ -19,11 +19,13 @@ def too_high(evidence: Evidence) -> Finding | None:
     jump = float(np.nanmax(evidence.ratios_EL)) if np.isfinite(evidence.ratios_EL).any() else 0.0
     early = evidence.best_epoch <= evidence.history.epoch[-1] / 5
     wanders = late > thresholds.RATIO_HIGH and (end > thresholds.END_OVER_MIN or early)
-    killed = jump > thresholds.RATIO_JUMP and _died(evidence) > thresholds.DEAD
+    killed = (jump > thresholds.RATIO_JUMP or end > thresholds.END_OVER_MIN) and (
+        _died(evidence) > thresholds.DEAD
+    )
     if not (wanders or killed):
         return None
     cause = (
-        f"single updates changed the weights of a layer by {jump:.0%}, which left"
+        f"updates were so large, up to {jump:.0%} of the weights of a layer, that they left"
         f" {_died(evidence):.0%} of the units of a layer dead"
         if killed and not wanders
         else f"each update still changes the weights of a layer by {late:.0%}, so that they jump"
