@@ -70,8 +70,8 @@ COMMANDS = {
         "mlplab.commands.evaluate:evaluate",
     ),
     "doctor": Command(
-        "doctor RUN|SWEEP|KEY=VALUE ...",
-        "say why a training went badly, and what helps; --try trains both",
+        "doctor DIR",
+        "say why a run or the jobs of a sweep went badly, and what helps",
         "mlplab.commands.doctor:doctor",
     ),
     "predict": Command(

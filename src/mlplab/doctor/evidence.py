@@ -141,7 +141,7 @@ class Evidence:
         """
         loss_E = self.column("train/loss")
         count = max(2, len(loss_E) // TAIL)
-        if len(loss_E) < 3 * count:
+        if len(loss_E) < thresholds.MIN_EVALUATIONS:
             return float("nan")
         before, after = loss_E[-2 * count : -count].mean(), loss_E[-count:].mean()
         return float((before - after) / max(abs(before), 1e-30))

@@ -57,12 +57,12 @@ def lower_lr(evidence: Evidence) -> tuple[str, ...]:
     """A learning rate whose updates have a healthy size."""
     ratio = evidence.median_ratio() if len(evidence.ratios_EL) else math.nan
     factor = TARGET_RATIO / ratio if ratio > 0 else 0.1
-    if (first := _first_ratio(evidence)) > 0:
+    if (first := first_ratio(evidence)) > 0:
         factor = min(factor, START_RATIO / first)
     return lr(evidence, min(0.1, max(1e-4, factor)))
 
 
-def _first_ratio(evidence: Evidence) -> float:
+def first_ratio(evidence: Evidence) -> float:
     """|update| / |weights| of the first update, of the layer where it is largest: of descent along
     the gradient, and of optimizers that move each weight by about lr; NaN for others.
     """

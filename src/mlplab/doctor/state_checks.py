@@ -19,7 +19,9 @@ def dead_at_start(evidence: Evidence) -> Finding | None:
 
 def dead_units(evidence: Evidence) -> Finding | None:
     """Units that are constant on all rows and get no gradient."""
-    layers = [state for state in evidence.last_layers if state.h_BH.shape[1] >= MIN_UNITS]
+    layers = [
+        state for state in evidence.last_layers if state.h_BH.shape[1] >= thresholds.MIN_UNITS
+    ]
     share = max((state.dead for state in layers), default=0.0)
     return _dead(evidence, share, False) if share > thresholds.DEAD else None
 
@@ -34,10 +36,6 @@ def _dead(evidence: Evidence, share: float, at_start: bool) -> Finding:
         (Measured("dead units of a layer", share, f"up to {thresholds.DEAD:g}"),),
         overrides if at_start else (*overrides, *remedies.lower_lr(evidence)),
     )
-
-
-MIN_UNITS = 4
-"""Of fewer units, a share says little: one of two is dead by chance."""
 
 
 def stuck(evidence: Evidence) -> Finding | None:
@@ -63,7 +61,7 @@ def too_few_units(evidence: Evidence) -> Finding | None:
     falls = evidence.falls()
     widths = [layer.units for layer in evidence.settings.layers[:-1]]
     narrow = not widths or min(widths) < thresholds.WIDE_ENOUGH
-    if not narrow or not falls < 5 * thresholds.LAST_FALL:
+    if not narrow or not falls < 2.5 * thresholds.LAST_FALL:
         return None
     return _too_few(evidence, ())
 

@@ -83,6 +83,8 @@ def too_low(evidence: Evidence) -> Finding | None:
     falling = len(loss_E) > 1 and loss_E[-1] <= loss_E.min() * (1 + 1e-3) + 1e-12
     if not (ratio < thresholds.RATIO_LOW and travel < thresholds.TRAVEL_LOW and falling):
         return None
+    if remedies.first_ratio(evidence) > thresholds.FIRST_RATIO_LOW:  # a plateau came later
+        return None
     overrides = remedies.higher_lr(evidence)
     return Finding(
         "lr_too_low",
@@ -104,4 +106,5 @@ def end_over_min(evidence: Evidence) -> float:
 def _died(evidence: Evidence) -> float:
     """The largest share of units of a layer that died during the training."""
     pairs = zip(evidence.start_layers, evidence.last_layers, strict=True)
-    return max((after.dead - before.dead for before, after in pairs), default=0.0)
+    large = [pair for pair in pairs if pair[0].h_BH.shape[1] >= thresholds.MIN_UNITS]
+    return max((after.dead - before.dead for before, after in large), default=0.0)

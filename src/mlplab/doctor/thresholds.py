@@ -44,11 +44,17 @@ TRAVEL_LOW = 0.5
 """Median of |update| / |weights| times the number of updates: how often its own size the layer that
 moves most could have moved.
 """
+FIRST_RATIO_LOW = 1e-3
+"""The same of the first update, from which on the learning rate is not to blame."""
 RATIO_LOW = 3e-4
 """|update| / |weights| below which longer training is no answer."""
 
+MIN_EVALUATIONS = 20
+"""Evaluations from which on the last tenth of a training can be judged."""
 DEAD = 0.3
 """Share of units of a hidden layer whose slope is 0 on all rows."""
+MIN_UNITS = 4
+"""Of fewer units in a layer, a share says little: one of two is dead by chance."""
 DEAD_AT_START = 0.7
 """The same at the start and at the end, from which on nothing else need be asked."""
 LAST_FALL = 2e-2
@@ -66,5 +72,5 @@ OVERFIT_GAP = 0.15
 """(val loss - train loss) at the end / loss of outputs that are all 0."""
 OVERFIT_SCORE_GAP = 0.08
 """Score of the training rows - score of the val rows at the end."""
-OVERFIT_RISE = 0.25
+OVERFIT_RISE = 0.18
 """(val loss at the end - its minimum) / loss of outputs that are all 0."""

@@ -14,6 +14,7 @@ import torch
 from mlplab.doctor import Diagnosis, Evidence, Weights, diagnose
 from mlplab.errors import MlplabError, failure_text
 from mlplab.io.files import load_weights
+from mlplab.io.reading import reading
 from mlplab.model.model import Model
 from mlplab.settings import Settings
 from mlplab.training import Session
@@ -59,6 +60,12 @@ def diagnosis_of(
     """
     [member] = prepare_members([settings], cache)
     last = _last_model(folder, settings, best)
+    with reading(folder / "summary.json"):
+        steps, best_epoch = (int(summary.get(key) or 0) for key in ("steps", "best_epoch"))
+        metrics = {
+            name: None if value is None else float(value)
+            for name, value in summary["metrics"].items()
+        }
     evidence = Evidence(
         member.settings,
         member.prepared,
@@ -66,9 +73,9 @@ def diagnosis_of(
         Weights(last.theta_KP[:1], {name: v[:1] for name, v in last.buffers.items()}),
         str(summary["status"]),
         str(summary.get("reason", "")),
-        int(summary.get("steps") or 0),
-        int(summary.get("best_epoch") or 0),
-        summary["metrics"],
+        steps,
+        best_epoch,
+        metrics,
     )
     spent = summary.get("cpu_seconds")
     affordable = isinstance(spent, (int, float)) and spent < MAX_SECONDS
