@@ -12,7 +12,7 @@ import pytest
 import mlplab
 from mlplab.cli import main
 
-MOONS = ["dataset=moons", "dataset.num_samples=120", "model.hidden=8", "training.epochs=25"]
+MOONS = ["dataset=moons", "dataset.num_samples=120", "model.hidden=8", "training.epochs=60"]
 HEALTHY = [*MOONS, "optimizer.lr=0.05", "tracking=summary"]
 ZEROS = [*HEALTHY, "initializer=zeros"]
 

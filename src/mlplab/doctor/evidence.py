@@ -177,11 +177,11 @@ class Evidence:
 
     @property
     def fits_train(self) -> bool:
-        """Whether the training rows themselves are fitted as well as by simple models."""
+        """Whether the training rows themselves are fitted about as well as by simple models."""
         score = self.last_score("train")
         if score >= thresholds.GOOD_SCORE:
             return True
-        return score > self.reference.best - thresholds.DEFICIT
+        return score > self.reference.best - thresholds.TRAIN_DEFICIT
 
     def _score_error(self, score: float) -> float:
         """The standard error of a score of the val split."""
