@@ -52,7 +52,7 @@ def test_findings_are_json_without_nan(pairs):
             assert str(finding).startswith(finding.title)
 
 
-def test_a_poor_minimum_and_too_few_units_are_told_apart_by_other_starts(pairs):
+def test_a_poor_minimum_and_too_few_units_are_distinguished_by_other_starts(pairs):
     ill, _ = pairs["too_few_units"]
     assert diagnose(ill, lambda: [0.6, 0.99]).findings[0].name == "stuck"
     assert diagnose(ill, lambda: [0.6, 0.6]).findings[0].name == "too_few_units"

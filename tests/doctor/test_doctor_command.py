@@ -24,7 +24,7 @@ def ill(tmp_path_factory):
     return folder
 
 
-def test_a_run_says_at_its_end_what_is_wrong_and_what_helps(tmp_path, capsys):
+def test_an_unhealthy_run_ends_with_its_finding_and_its_remedy(tmp_path, capsys):
     folder = tmp_path / "run"
     assert main(["train", *ZEROS, f"hydra.run.dir={folder}"]) == 0
     lines = capsys.readouterr().out.splitlines()

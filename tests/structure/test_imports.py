@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "training": TRAINING - {"training"},
     "config": BASE | {"network", "settings", "metrics", "native"},
     "model": TRAINING | {"data.tabular"},
-    "doctor": TRAINING | {"data.tabular", "config", "model"},
+    "doctor": TRAINING | {"network.activations", "data.tabular", "config", "model"},
     "runs": RUN - {"runs"},
     "pictures": RUN,
     "pictures.gallery": RUN | {"pictures"},

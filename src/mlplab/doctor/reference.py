@@ -54,11 +54,11 @@ class Reference:
         )
 
 
-def reference(x_NF: Floats, y_N: NDArray[Any], num_classes: int, max_rows: int) -> Reference:
+def reference(x_NF: Floats, targets: NDArray[Any], num_classes: int, max_rows: int) -> Reference:
     """Fit the reference models to rows spread over the table; `num_classes` is 0 for values."""
     rows = np.unique(np.linspace(0, len(x_NF) - 1, min(len(x_NF), max_rows)).astype(int))
     x_NF = x_NF[rows].astype(np.float64)
-    y = y_N[rows]
+    y = targets[rows]
     deviation_F = x_NF.std(0)
     varies = deviation_F > 1e-12 * np.maximum(np.abs(x_NF).max(0), 1e-300)
     x_NF = (x_NF[:, varies] - x_NF[:, varies].mean(0)) / deviation_F[varies]
@@ -99,9 +99,9 @@ def _linear(x_NF: Floats, y_NC: Floats, num_classes: int) -> float:
     x_NF = np.column_stack([np.ones(len(x_NF)), x_NF])
     penalty = 1e-3 * len(x_NF) * np.eye(x_NF.shape[1])
     solved_FN = np.linalg.solve(x_NF.T @ x_NF + penalty, x_NF.T)
-    leverage_N = np.minimum(np.einsum("nf,fn->n", x_NF, solved_FN), 0.999)[:, None]
+    leverage_N1 = np.minimum(np.einsum("nf,fn->n", x_NF, solved_FN), 0.999)[:, None]
     fitted_NC = x_NF @ (solved_FN @ y_NC)
-    return _score((fitted_NC - leverage_N * y_NC) / (1 - leverage_N), y_NC, num_classes)
+    return _score((fitted_NC - leverage_N1 * y_NC) / (1 - leverage_N1), y_NC, num_classes)
 
 
 def _quadratic(x_NF: Floats, y_NC: Floats, num_classes: int) -> float:

@@ -112,5 +112,5 @@ def health_names(findings: Sequence[object]) -> str:
 
 def stored_health(summary: object) -> list[dict[str, object]]:
     """Return the findings in the content of a summary.json, without what is none."""
-    found = summary.get("health") if isinstance(summary, dict) else None
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    health = summary.get("health") if isinstance(summary, dict) else None
+    return [one for one in health if isinstance(one, dict)] if isinstance(health, list) else []
