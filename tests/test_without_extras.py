@@ -62,6 +62,8 @@ LINES = [  # arguments and the extra that they need
     (["work", "sweep"], None),
     (["evaluate", "run"], None),
     (["open", "sweep", "1"], None),
+    (["doctor", "run"], None),
+    (["doctor", "sweep"], None),
     (["rerun", "run", "--check"], None),
     (["runs", "."], None),
     (["compare", "sweep", "run"], None),

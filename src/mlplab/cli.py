@@ -81,6 +81,11 @@ COMMANDS = {
         "measure a run on its test split or a file, next to baselines",
         "mlplab.commands.evaluate:evaluate",
     ),
+    "doctor": Command(
+        "doctor DIR",
+        "say why a run or the jobs of a sweep went badly, and what helps",
+        "mlplab.commands.doctor:doctor",
+    ),
     "predict": Command(
         "predict DIR FILE [-o OUT]",
         "predict new rows with a run, or with the mean of a sweep",

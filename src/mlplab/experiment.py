@@ -16,6 +16,7 @@ from mlplab.mirroring.process import check_trackers, mirrored
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.checkpoints import Saved
 from mlplab.runs.distributed_run import run_rank
+from mlplab.runs.health import findings_json
 from mlplab.runs.initial_weights import origin_of_weights, with_initial_weights
 from mlplab.runs.log import log_to
 from mlplab.runs.record import Record
@@ -180,9 +181,9 @@ def _train_and_record(
         if plotter is not None and outcome.status == "done":
             open_to_append(folder / DRAWING).close()
         spent, exact = checkpointer.elapsed, checkpointer.exact
-        summary = record.finish(
-            outcome, best.module(), last.module(), session.device, spent, exact, stopped_by
-        )
+        health = findings_json(member, outcome, log)
+        modules = best.module(), last.module()
+        summary = record.finish(outcome, *modules, session.device, spent, exact, stopped_by, health)
         log.info("%s: %s", outcome.status, outcome.reason)
         run = Run(folder, settings, summary, outcome.history, best)
         try:

@@ -57,10 +57,13 @@ def conclude(
     from mlplab.commands.evaluate import evaluate_test_split
     from mlplab.commands.table_output import print_document
     from mlplab.runs.provenance import command_to_resume
+    from mlplab.terminal.health import health_lines
     from mlplab.terminal.results import print_result
 
     if not modes.is_quiet():
         print_result(run.summary)
+        for line in health_lines(run.summary, run.folder):
+            print(line)
     evaluation = None if run.settings.debug else evaluate_test_split(run, cache)
     if evaluation is not None and not modes.is_quiet():
         print(*evaluation.lines, sep="\n")

@@ -10,6 +10,7 @@ from mlplab.playback.payload import payload
 from mlplab.runs.flat_config import user_overrides
 from mlplab.runs.provenance import command_flags
 from mlplab.runs.run import Run
+from mlplab.terminal.health import health_lines
 from mlplab.terminal.suggested import train_command
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -32,6 +33,7 @@ def page(run: Run, study: Study) -> str:
         "page.html",
         name=run.settings.name,
         facts=_facts(run),
+        health=health_lines(run.summary, run.folder),
         command=repeat_command(run),
         config=yaml_text(run.settings.config),
         playground=link,

@@ -123,13 +123,14 @@ class Record(Callback):
         spent: ComputeTime,
         exact: bool = True,
         stopped_by: int | None = None,
+        health: Sequence[Mapping[str, object]] = (),
     ) -> dict[str, object]:
         """Write the weights, then the summary, which marks the run as ended; return the summary.
 
         `module` has the best weights, `last` those of the last step, `spent` is the time of
         training. `exact` is False if the run
         was resumed under other conditions; `stopped_by` is the number of the signal that stopped
-        it.
+        it, and `health` are the findings of the diagnosis.
         """
         write_weights(
             self.folder, module.state_dict(), last.state_dict(), self.preprocessing.to_json()
@@ -142,6 +143,7 @@ class Record(Callback):
             **summarize(self.settings, outcome, num_parameters, spent, str(device), 1),
             **({} if exact else {"resume_exact": False}),
             **({} if stopped_by is None else {"signal": stopped_by}),
+            **({"health": list(health)} if health else {}),
         }
         _end(self.folder, summary)
         return summary

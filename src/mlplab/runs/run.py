@@ -26,6 +26,9 @@ from mlplab.training.history import History
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from mlplab.doctor import Diagnosis, Finding
+    from mlplab.training import DataCache
+
 REPR_METRICS = ("loss", "accuracy", "r2")
 
 
@@ -62,6 +65,20 @@ class Run:
         in, as `preprocessing.features` returns them for raw columns, logits or scaled values out.
         """
         return self.model.module()
+
+    def diagnose(self) -> list[Finding]:
+        """Return why the training went badly: findings with a name, a cause, the numbers behind it
+        and overrides that help; none for a healthy run. Raises MlplabError if its data is gone.
+        """
+        return list(self.diagnosis().findings)
+
+    def diagnosis(self, cache: DataCache | None = None) -> Diagnosis:
+        """Return the findings and the notes on the training, as `diagnose` does."""
+        from mlplab.runs.health import diagnosis_of
+
+        return diagnosis_of(
+            self.folder, self.settings, self.summary, self.history, self.model, cache
+        )
 
     def scores(self, scaled_NF: np.ndarray, source: str = "x", first: int = 0) -> np.ndarray:
         """Predict from scaled features [N, F]: class probabilities [N, C], or values [N, T] in the

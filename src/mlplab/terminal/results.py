@@ -98,9 +98,14 @@ def remedy(summary: Mapping[str, Any]) -> list[str]:
     """Return why a run diverged, and what helps; nothing for other runs."""
     if summary.get("status") != "diverged":
         return []
-    return [
+    reason = (
         f"{plain(str(summary.get('reason') or 'a number was not finite'))}; the metrics are those"
-        " of the best epoch before.",
+        " of the best epoch before."
+    )
+    if summary.get("health"):  # which says more
+        return [reason]
+    return [
+        reason,
         "Try a smaller optimizer.lr, training.clip_norm=1, or, for unscaled data,"
         " dataset.scaling=standard and dataset.target_scaling=standard.",
     ]

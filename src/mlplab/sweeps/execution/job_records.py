@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.compute_time import ComputeTime
+from mlplab.runs.health import findings_json
 from mlplab.runs.job_record import JobRecord
 from mlplab.runs.provenance import provenance
 from mlplab.runs.record import summarize, summarize_failure
@@ -61,14 +62,7 @@ def job_records(
         JobRecord(
             one.job.number,
             now,
-            summarize(
-                one.member.settings,
-                one.outcome,
-                one.outcome.theta_P.numel(),
-                spent * share,
-                device,
-                together,
-            ),
+            _summary(one, spent * share, device, together),
             origin,
             log,
             "",
@@ -79,6 +73,16 @@ def job_records(
         )
         for one, share in zip(ended, shares, strict=True)
     ]
+
+
+def _summary(ended: EndedJob, spent: ComputeTime, device: str, together: int) -> dict[str, object]:
+    """The summary of a job, with its diagnosis where every job is tracked in full: of thousands of
+    small jobs, it would take longer than they do, and `mlplab doctor` makes it.
+    """
+    settings, outcome = ended.member.settings, ended.outcome
+    summary = summarize(settings, outcome, outcome.theta_P.numel(), spent, device, together)
+    health = findings_json(ended.member, outcome) if settings.tracking.level == "full" else []
+    return {**summary, **({"health": health} if health else {})}
 
 
 def _shares(ended: Sequence[EndedJob]) -> list[float]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mlplab.runs.health import health_names, stored_health
 from mlplab.runs.run_index import SUMMARY_NUMBERS
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.plan import Job, Plan, value_of
 from mlplab.sweeps.plan.tracked import PACKED
-from mlplab.sweeps.report.results import JobResult, Results
+from mlplab.sweeps.report.job_health import read_health
+from mlplab.sweeps.report.results import HEALTH, JobResult, Results
 from mlplab.validation import KFold
 
 
@@ -22,12 +25,17 @@ def collect(plan: Plan, folder: Path, job_store: JobStore | None = None) -> Resu
     """
     job_store = job_store or open_store(plan, folder)
     job_store.refresh()
-    jobs = [result(plan, job, job_store) for job in plan.jobs]
+    health = read_health(folder)  # newer than what the summaries say
+    jobs = [_with_health(result(plan, job, job_store), health.get(job.number)) for job in plan.jobs]
     options = plan.options
     return Results(
         *(plan.name, folder, jobs, options.metric, plan.flags, options.diverged, options.threshold),
         packed_history=job_store.history if options.jobs == PACKED else None,
     )
+
+
+def _with_health(job: JobResult, health: str | None) -> JobResult:
+    return job if health is None else replace(job, facts={**job.facts, HEALTH: health})
 
 
 def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
@@ -41,6 +49,8 @@ def job_result(
 ) -> JobResult:
     """Return the result that the summary.json of a job states, with its values for these keys."""
     facts = {key: summary[key] for key in SUMMARY_NUMBERS if key in summary}
+    if findings := stored_health(summary):
+        facts[HEALTH] = health_names(findings)
     if isinstance(job.settings.validation, KFold):
         facts["folds"] = job.settings.validation.folds
     return JobResult(

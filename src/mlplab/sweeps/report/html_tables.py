@@ -14,7 +14,7 @@ from mlplab.runs.listing import as_override
 from mlplab.sweeps.report.comparisons import Difference
 from mlplab.sweeps.report.conclusions import Conclusions, modes_text
 from mlplab.sweeps.report.configuration_table import p_text
-from mlplab.sweeps.report.results import Group, Results, is_number, value_text
+from mlplab.sweeps.report.results import HEALTH, Group, Results, is_number, value_text
 from mlplab.sweeps.report.statistics import Statistics
 from mlplab.terminal.output import rounded
 
@@ -100,6 +100,7 @@ def job_table(results: Results) -> dict[str, object]:
             *_swept(results, results.keys),
             *map(_real, names),
             _number("best epoch"),
+            *([_text(HEALTH)] if results.has_health else []),
         ],
         "rows": [
             [
@@ -108,6 +109,7 @@ def job_table(results: Results) -> dict[str, object]:
                 *(_cell(job.values[key]) for key in results.keys),
                 *(_finite(job.metrics.get(name)) for name in names),
                 job.facts.get("best_epoch"),
+                *([job.facts.get(HEALTH)] if results.has_health else []),
             ]
             for job in results.jobs[::stride]
         ],

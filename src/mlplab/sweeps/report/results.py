@@ -24,6 +24,9 @@ FROM = "from"
 
 FACTS = ("epochs", "best_epoch", "seconds", "cpu_seconds")
 
+HEALTH = "health"
+"""The fact with the findings of a job's diagnosis, if it was made."""
+
 
 @dataclass(frozen=True)
 class JobResult:
@@ -207,6 +210,11 @@ class Results:
         """Whether the jobs are folds, so that configurations are compared by their test splits."""
         return any(job.facts.get("folds") for job in self.jobs)
 
+    @cached_property
+    def has_health(self) -> bool:
+        """Whether a job was diagnosed, with a finding or by `mlplab doctor`."""
+        return any(HEALTH in job.facts for job in self.jobs)
+
     @property
     def replicates(self) -> str:
         """The name of the repetitions, "folds" or "seeds"."""
@@ -282,7 +290,8 @@ def value_text(value: object) -> str:
 
 def columns(results: Results) -> list[str]:
     """Return the names of the columns of results.csv."""
-    return ["job", "status", *results.keys, *results.metric_names, *FACTS, "reason"]
+    health = [HEALTH] if results.has_health else []
+    return ["job", "status", *results.keys, *results.metric_names, *FACTS, *health, "reason"]
 
 
 def rows(results: Results) -> list[list[object]]:
@@ -294,6 +303,7 @@ def rows(results: Results) -> list[list[object]]:
             *(as_override(job.values[key]) for key in results.keys),
             *(job.metrics.get(name) for name in results.metric_names),
             *(job.facts.get(key) for key in FACTS),
+            *([job.facts.get(HEALTH)] if results.has_health else []),
             job.reason,
         ]
         for job in results.jobs
