@@ -103,6 +103,23 @@ def test_every_optimizer(name, flags, dtype, device_under_test):
     assert_same_training(device_under_test, members)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("averages", [("ema",), ("none", "ema", "swa")])
+def test_averaged_weights(averages, dtype, device_under_test):
+    members = [
+        make_settings(
+            seed=k,
+            average=averages[k % len(averages)],
+            average_decay=0.8 + 0.01 * k,
+            average_start=0.2,
+            epochs=EPOCHS,
+            dtype=dtype,
+        )
+        for k in range(NUM_MEMBERS)
+    ]
+    assert_same_training(device_under_test, members)
+
+
 @pytest.mark.parametrize("class_name", available())
 def test_every_optimizer_of_torch(class_name, device_under_test):
     """Few steps and a wide tolerance: L-BFGS divides by differences of gradients, which amplifies

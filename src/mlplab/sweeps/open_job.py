@@ -13,6 +13,7 @@ from mlplab.errors import ConfigError, DataError, UnfinishedRunError
 from mlplab.io.links import make_folder
 from mlplab.runs.ensemble import Predictor
 from mlplab.runs.frames_file import has_frames, save_frames
+from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.runs.packs import FOLDER as PACKS
 from mlplab.runs.run import Run, load
 from mlplab.runs.run_index import summary_of
@@ -81,7 +82,7 @@ def add_frames(folder: Path) -> None:
         return
     note(f"{folder} is trained again for the frames of its training")
     recorder = FrameRecorder()
-    settings = replace(run.settings, engine="native")
+    settings = with_initial_weights(replace(run.settings, engine="native"))
     with determinism(settings.deterministic):
         [outcome] = train_population([settings], [recorder])
     if torch.equal(outcome.theta_P, run.model.theta_KP[0]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from weakref import WeakKeyDictionary
 
 from mlplab.terminal.output import duration
 from mlplab.training.history import Evaluation
@@ -22,8 +23,8 @@ class TimeLimit(Callback):
     """
 
     def __init__(self) -> None:
-        self._begun: dict[Group, float] = {}
-        self._limits: dict[Group, tuple[int, dict[int, float]]] = {}
+        self._begun: WeakKeyDictionary[Group, float] = WeakKeyDictionary()
+        self._limits: WeakKeyDictionary[Group, tuple[int, dict[int, float]]] = WeakKeyDictionary()
 
     def include(self, group: Group, seconds: float) -> None:
         """Count time that another process has trained the group."""
