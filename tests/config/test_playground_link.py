@@ -309,8 +309,11 @@ def trainable_links(count, seed):
             pair.split("=") for pair in random_link(rng.integers(1 << 31)).split("#")[1].split("&")
         )
         values.setdefault("regularization", "none")
-        values["learningRate"] = rng.choice(["0.0001", "0.001", "0.003", "0.01"])
-        rows = (12 if values["problem"] == "regression" else 5) * int(values["percTrainData"])
+        regression = values["problem"] == "regression"
+        values["learningRate"] = rng.choice(
+            ["0.0001", "0.0003", "0.001"] if regression else ["0.001", "0.003", "0.01"]
+        )
+        rows = (12 if regression else 5) * int(values["percTrainData"])
         if rows % int(values["batchSize"]) == 0:
             links.append(written(values))
     return links

@@ -221,3 +221,19 @@ def test_pictures_stay_on_the_plane_of_the_columns(tmp_path, monkeypatch):
     np.testing.assert_allclose(study.positions(points), raw.train.x, atol=1e-12)
     centers = np.stack([v.ravel() for v in np.meshgrid(*study.plane.cell_centers(5))], 1)
     np.testing.assert_allclose(study.plane.grid(5), run.preprocessing.features(centers))
+
+
+def test_a_class_of_more_columns_is_drawn_on_their_components(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from mlplab.pictures.gallery.hidden import hidden
+    from mlplab.playback.revisit import revisit
+
+    monkeypatch.chdir(tmp_path)
+    features = "[petal_length_cm,petal_width_cm_squared]"
+    run = mlplab.run(
+        ["dataset=iris", f"dataset.features={features}", "training.epochs=2", "tracking=scalars"]
+    )
+    _, study = revisit(run.folder, needs_frames=False)
+    assert study.plane.note.startswith("4 columns projected")
+    assert np.isfinite(study.plane.grid(5)).all()
+    assert hidden(study, 0) is not None

@@ -143,7 +143,8 @@ def _has_lines(study: Study, layer: int, width: int) -> bool:
     input if its two columns are the features.
     """
     linear = study.settings.layers[layer].normalization == "none"
-    return width == 2 and linear and (layer > 0 or study.plane.derive is None)
+    direct = study.plane.kind == "columns" and study.plane.derive is None
+    return width == 2 and linear and (layer > 0 or direct)
 
 
 def _lines(axes: Axes, study: Study, layer: int, frame: int, positions: Floats) -> None:
