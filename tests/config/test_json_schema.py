@@ -61,6 +61,13 @@ def test_it_accepts_the_files_of_a_run(tmp_path, capsys):
     assert mistakes(read(tmp_path / "run" / "overrides.yaml"), "overrides") == []
 
 
+def test_it_accepts_the_configuration_of_an_older_run():
+    folder = Path(__file__).parents[1] / "reliability" / "golden"
+    paths = sorted(folder.rglob("config.yaml"))
+    assert paths
+    assert [mistakes(read(path), "run") for path in paths] == [[]] * len(paths)
+
+
 CHOICES = [(group, name) for group in COMPONENT_GROUPS for name in table(group)]
 
 
