@@ -4,6 +4,7 @@ mistakes.
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -25,11 +26,20 @@ SHIPPED = json.loads((CONFIGS / "schema.json").read_text(encoding="utf-8"))
 EXPERIMENT = "experiment"
 
 
-def mistakes(node, definition, schema=SHIPPED):
-    """What the schema says about the content of a file."""
+def validator(definition, schema):
     of_the_file = {**schema, "allOf": [{"$ref": f"#/definitions/{definition}"}]}
-    validator = jsonschema.Draft7Validator(of_the_file)
-    return [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(node)]
+    return jsonschema.Draft7Validator(of_the_file)
+
+
+@functools.cache
+def shipped_validator(definition):
+    return validator(definition, SHIPPED)
+
+
+def mistakes(node, definition, schema=None):
+    """What the schema says about the content of a file."""
+    checked_by = validator(definition, schema) if schema else shipped_validator(definition)
+    return [f"{error.json_path}: {error.message[:200]}" for error in checked_by.iter_errors(node)]
 
 
 def read(path):
