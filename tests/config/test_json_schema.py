@@ -50,6 +50,7 @@ def test_it_is_a_schema():
     jsonschema.Draft7Validator.check_schema(SHIPPED)
 
 
+@pytest.mark.slow
 def test_it_accepts_every_shipped_file_and_every_file_names_it():
     paths = sorted(CONFIGS.rglob("*.yaml"))
     assert len(paths) > 150
