@@ -63,9 +63,9 @@ OPTIONS: Options = {
 def predict(arguments: Sequence[str]) -> int:
     """Predict every row of a file with a run, or with the mean of a sweep's jobs.
 
-    The predictions are in the order of the rows: classes with probabilities, or values. The file is
-    read in chunks; without -o each is printed when it is predicted, and a row that is refused ends
-    the output.
+    The predictions are in the order of the rows: the class and the probability of each class, or
+    values. The file is read in chunks; without -o each is printed when it is predicted, and a row
+    that is refused ends the output.
     """
     args = parse("predict", predict.__doc__ or "", arguments, OPTIONS)
     kind(args.folder)

@@ -285,7 +285,9 @@ def _primary() -> Schema:
 
 
 def _run() -> Schema:
-    """The configuration of a run: every group with its name, every key with its value."""
+    """The configuration of a run: groups with their names. Keys that a later version added may be
+    missing.
+    """
     node = {"required": ["name"]}
     return _closed(
         {
@@ -293,6 +295,6 @@ def _run() -> Schema:
             **{group: {"allOf": [node, reference(group)]} for group in COMPONENT_GROUPS},
         },
         title="The configuration of a run",
-        required=[*rules(Root), *COMPONENT_GROUPS],
+        required=["dataset", "model", "loss", "optimizer", "training"],
         **_APART_FROM_THE_ROOT,
     )
