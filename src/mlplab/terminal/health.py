@@ -25,7 +25,7 @@ def health_lines(summary: Mapping[str, Any], folder: Path | None = None) -> list
             if summary.get("status") == "diverged"
             else f"Health: {text['title']}: {text['cause']}"
         )
-        lines.append(f"{opening}. {_numbers(finding)}")
+        lines.append(f"{opening}. Measured: {_numbers(finding)}.")
         if remedy := _remedy(finding, folder, text["advice"]):
             lines.append(remedy)
     return lines
