@@ -29,7 +29,8 @@ from mlplab.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 HOLE = "\0"  # a value that the program fills in
-VALUE = r"(?:\{[^}]*\}|\[(?:[^\[\]]|\[[^\]]*\])*\]|\w+\([^`'\"]*\)|[^\s`'\",;:)|\]\\])+"
+LIST = r"\[(?:[^\[\]]|\[(?:[^\[\]]|\[[^\[\]]*\])*\])*\]"  # of lists of lists, at most
+VALUE = rf"(?:\{{[^}}]*\}}|{LIST}|\w+\([^`'\"]*\)|[^\s`'\",;:)|\]\\])+"
 KEY = rf"(?:{'|'.join([*GROUPS, *ROOT_KEYS, 'sweep', 'seeds'])})(?:\.[a-z_0-9]+)*"
 OVERRIDE = rf"{KEY}={VALUE}"
 # one override, or several in a row as they are typed; not the settings of a Playground link

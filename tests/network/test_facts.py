@@ -39,11 +39,11 @@ def _python(text):
 
 def _clauses(text):
     """ "A if x > 0, B beyond" -> [("A", "x > 0"), ("B", None)]."""
-    parts = re.split(r",\s(?![^()]*\))", text)
+    clauses = re.split(r",\s(?![^()]*\))", text)
     return [
         (value, condition or None)
-        for part in parts
-        for value, _, condition in [re.sub(r" (beyond|between)$", "", part).partition(" if ")]
+        for clause in clauses
+        for value, _, condition in [re.sub(r" (beyond|between)$", "", clause).partition(" if ")]
     ]
 
 

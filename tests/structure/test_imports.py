@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "pictures.gallery": RUN | {"pictures"},
     "pictures.rendering": RUN | {"pictures", "pictures.gallery"},
     "pictures.lecture": BASE | COMPONENTS | {"network.activations", "pictures"},
-    "one_step": RUN | {"pictures"},
+    "one_step": RUN | {"pictures", "network.activations"},
     "playback": RUN | PICTURES,
     "experiment": RUN | {"mirroring", "pictures", "pictures.rendering"},
     "interactive": RUN | PICTURES,

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,25 +21,18 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import ConfigError, IncompatibleSettingsError
 from mlplab.network.activations import Activation
 from mlplab.network.layout import Entry
-from mlplab.network.mlp import MLP
+from mlplab.one_step.mean_loss import Array, Check, MeanLoss, to_array
 from mlplab.one_step.recording import RecordedBatches, RecordingNetwork, RowBatches, Signal
 from mlplab.optimizers import Optimizer
 from mlplab.runs.checkpoints import Saved
 from mlplab.settings import Settings
 from mlplab.training import PreparedMember, Session, prepare_members
 from mlplab.training.backward import gradients
-from mlplab.training.batches import Batch
 from mlplab.training.checkpoint import restore
 from mlplab.training.eager import EagerStepper
 from mlplab.training.objective import Objective
 from mlplab.training.population import Population
 from mlplab.training.steppers import Group
-from mlplab.training_options import Training
-
-Array = NDArray[np.float64]
-
-QUOTIENT_STEP = 1e-5
-"""Distance of the two points of the difference quotient, relative to the weight if that is > 1."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +70,6 @@ class LayerStep:
     dz: Array
     dh: Array | None
     parameters: dict[str, Parameter]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A derivative of the mean loss beside its difference quotient, both in float64."""
-
-    layer: int  # from 1
-    unit: int
-    input: int
-    derivative: float
-    quotient: float
 
 
 @dataclass(frozen=True)
@@ -181,22 +162,23 @@ def _record(
         batches = RowBatches(population.batches, rows)
     population.batches = batches
     network = RecordingNetwork(population.network)
-    full = _objective(population, network)
-    population.__dict__["objective"] = full
+    objective = _objective(population, network)
+    population.__dict__["objective"] = objective
     before_P, state = population.theta_KP[0].clone(), _state(population)
     buffers = {name: value.clone() for name, value in population.buffers.items()}
     stepper.advance({}, _ignore, lambda: stepper.step >= step)
-    signals, total_P = network.passes[0], full.gradient_KP[0].clone()
     batch = batches.last if isinstance(batches, RecordedBatches) else next(batches.epoch(1))
-    after_P, after_state = population.theta_KP[0].clone(), _state(population)
     at_P = _point_of_gradient(population, before_P, state)
-    data = _DataTerm(population, batch, step, buffers)
-    gradient_P = data.gradient(at_P)
-    parameters = _parameters(population, before_P, gradient_P, total_P, after_P, state, after_state)
-    layers = tuple(_layer(population, signal, signals, step, parameters) for signal in signals)
-    loss_B = population.scoring.loss(signals[-1].z.detach(), batch[1])[0]
-    outputs_BC = signals[-1].z.detach()
-    penalty = data.penalty(at_P)
+    mean_loss = MeanLoss(population, batch, step, buffers)
+    parameters = _parameters(
+        population,
+        (before_P, mean_loss.gradient(at_P), objective.gradient_KP[0], population.theta_KP[0]),
+        (state, _state(population)),
+    )
+    signals = network.passes[0]
+    layers = [_layer(population, signal, signals, step, parameters) for signal in signals]
+    outputs_KBC = signals[-1].z.detach()
+    after_P = population.theta_KP[0].clone()
     return OneStep(
         settings=member.settings,
         prepared=member.prepared,
@@ -205,20 +187,20 @@ def _record(
         epoch=stepper.epoch,
         lr=float(torch.as_tensor(stepper.lr)),
         rows=None if rows is None else tuple(rows),
-        x=_array(batch[0][0]),
+        x=to_array(batch[0][0]),
         y=batch[1][0].numpy(),
-        weights=None if batch[2] is None else _array(batch[2][0]),
-        layers=layers,
-        losses=_array(loss_B),
-        predictions=_array(population.scoring.loss.predict(outputs_BC)[0]),
-        penalty=penalty,
-        objective=data.value(at_P) + penalty,
-        again=data.value(after_P) + data.penalty(after_P),
-        predictions_again=data.predictions(after_P),
-        gradient_norm=data.unclipped_norm(at_P),
+        weights=None if batch[2] is None else to_array(batch[2][0]),
+        layers=tuple(layers),
+        losses=to_array(population.scoring.loss(outputs_KBC, batch[1])[0]),
+        predictions=to_array(population.scoring.loss.predict(outputs_KBC)[0]),
+        predictions_again=mean_loss.predictions(after_P),
+        penalty=mean_loss.penalty(at_P),
+        objective=mean_loss.value(at_P) + mean_loss.penalty(at_P),
+        again=mean_loss.value(after_P) + mean_loss.penalty(after_P),
+        gradient_norm=mean_loss.unclipped_norm(at_P),
         ahead=not torch.equal(at_P, before_P),
         theta=after_P,
-        check=data.check(at_P, gradient_P),
+        check=mean_loss.check(at_P, mean_loss.gradient(at_P)),
     )
 
 
@@ -270,124 +252,26 @@ def _point_of_gradient(
     return optimizer.lookahead(before_P.unsqueeze(0), memory)[0].clone()
 
 
-class _DataTerm:
-    """The mean loss on the batch, without penalties and clipping, at any weights."""
-
-    def __init__(
-        self,
-        population: Population,
-        batch: Batch,
-        step: int,
-        buffers: dict[str, Tensor],
-    ) -> None:
-        self.population, self.batch, self.step, self.buffers = population, batch, step, buffers
-        self.training = dataclasses.replace(
-            population.training, l1=0.0, l2=0.0, clip_norm=None, clip_value=None
-        )
-
-    def _evaluate(
-        self,
-        theta_P: Tensor,
-        training: Training,
-        dtype: torch.dtype,
-        network: MLP | None = None,
-    ) -> tuple[float, Tensor]:
-        population = self.population
-        theta_KP = theta_P.to(dtype).clone().unsqueeze(0)
-        buffers = {name: value.to(dtype, copy=True) for name, value in self.buffers.items()}
-        objective = Objective(
-            network or population.network,
-            population.scoring.loss,
-            training,
-            theta_KP,
-            buffers,
-            population.dropout,
-        )
-        value_K, gradient_KP = objective(theta_KP, _as(self.batch, dtype), self.step)
-        return float(value_K[0]), gradient_KP[0]
-
-    def gradient(self, theta_P: Tensor) -> Tensor:
-        """The gradient of the mean loss, [P]."""
-        return self._evaluate(theta_P, self.training, theta_P.dtype)[1]
-
-    def value(self, theta_P: Tensor) -> float:
-        """The mean loss."""
-        return self._evaluate(theta_P, self.training, theta_P.dtype)[0]
-
-    def predictions(self, theta_P: Tensor) -> Array:
-        """The predictions [B, C], of the forward pass of the training."""
-        network = RecordingNetwork(self.population.network)
-        self._evaluate(theta_P, self.training, theta_P.dtype, network)
-        outputs_KBC = network.passes[0][-1].z.detach()
-        return _array(self.population.scoring.loss.predict(outputs_KBC)[0])
-
-    def penalty(self, theta_P: Tensor) -> float:
-        """The penalty on the weights."""
-        training = self.population.training
-        mask_P = self.population.network.layout.mask("weight", theta_P.device, torch.float64)
-        weights_P = theta_P.double() * mask_P
-        penalty_P = training.l1 * weights_P.abs() + training.l2 / 2 * weights_P.square()
-        return float(penalty_P.sum())
-
-    def unclipped_norm(self, theta_P: Tensor) -> float:
-        """The norm of the gradient with penalties, before clipping."""
-        unclipped = dataclasses.replace(self.population.training, clip_norm=None, clip_value=None)
-        return float(self._evaluate(theta_P, unclipped, theta_P.dtype)[1].norm())
-
-    def check(self, theta_P: Tensor, gradient_P: Tensor) -> Check | None:
-        """The largest derivative of the first layer by a difference quotient, or of the network if
-        those of the first layer are all 0; None if one is not finite.
-        """
-        layout = self.population.network.layout
-        if not bool(gradient_P.isfinite().all()):
-            return None
-        views = layout.split(gradient_P.view(1, -1))
-        weights = [i for i, e in enumerate(layout.entries) if e.name == "weight"]
-        chosen = next((i for i in weights if bool(views[i].any())), weights[-1])
-        entry, offset = layout.entries[chosen], sum(layout.sizes[:chosen])
-        local = int(views[chosen].abs().argmax())
-        index = offset + local
-        theta = theta_P.double()
-        distance = QUOTIENT_STEP * max(1.0, abs(float(theta[index])))
-        values = []
-        for sign in (1, -1):
-            moved = theta.clone()
-            moved[index] += sign * distance
-            values.append(self._evaluate(moved, self.training, torch.float64)[0])
-        derivative = float(self._evaluate(theta, self.training, torch.float64)[1][index])
-        source, unit = divmod(local, entry.shape[1])
-        return Check(
-            entry.layer + 1, unit, source, derivative, (values[0] - values[1]) / (2 * distance)
-        )
-
-
-def _as(batch: Batch, dtype: torch.dtype) -> Batch:
-    x, y, w = batch
-    return (
-        x.to(dtype),
-        y.to(dtype) if y.is_floating_point() else y,
-        None if w is None else w.to(dtype),
-    )
-
-
 def _parameters(
     population: Population,
-    before_P: Tensor,
-    gradient_P: Tensor,
-    total_P: Tensor,
-    after_P: Tensor,
-    state: dict[str, Tensor],
-    after_state: dict[str, Tensor],
+    values: tuple[Tensor, Tensor, Tensor, Tensor],
+    states: tuple[dict[str, Tensor], dict[str, Tensor]],
 ) -> dict[int, dict[str, Parameter]]:
-    """The parameters of each layer, by its index from 0."""
+    """The parameters of each layer, by its index from 0.
+
+    `values` are the weights before the update, the gradient of the mean loss, that of the
+    objective, and the weights after the update, each [P]; `states` those of the optimizer before
+    and after it.
+    """
     layout = population.network.layout
 
     def of(flat: Tensor) -> list[Array]:
         views = layout.split(flat.view(1, -1))
         return [_lecture_shape(e, v[0]) for e, v in zip(layout.entries, views, strict=True)]
 
-    columns = [of(flat) for flat in (before_P, gradient_P, total_P, after_P)]
-    states = {
+    columns = [of(flat) for flat in values]
+    state, after_state = states
+    columns_of_state = {
         name: (of(state[name][0]), of(after_state[name][0]))
         for name in state
         if name in after_state
@@ -395,7 +279,7 @@ def _parameters(
     layers: dict[int, dict[str, Parameter]] = {}
     for i, entry in enumerate(layout.entries):
         before, gradient, total, after = (column[i] for column in columns)
-        of_state = {name: (old[i], new[i]) for name, (old, new) in states.items()}
+        of_state = {name: (old[i], new[i]) for name, (old, new) in columns_of_state.items()}
         parameter = Parameter(entry.name, before, gradient, total, after, of_state)
         layers.setdefault(entry.layer, {})[entry.name] = parameter
     return layers
@@ -403,7 +287,7 @@ def _parameters(
 
 def _lecture_shape(entry: Entry, value: Tensor) -> Array:
     """A weight as [O, I], which the lecture multiplies by a column; others as [O]."""
-    return _array(value.T) if entry.name == "weight" else _array(value[0])
+    return to_array(value.T) if entry.name == "weight" else to_array(value[0])
 
 
 def _layer(
@@ -434,16 +318,12 @@ def _layer(
         i + 1,
         layer.normalization,
         layer.activation,
-        _array(signal.h[0]),
-        _array(z[0]),
-        _array(h[0]),
-        None if slope is None else _array(slope[0]),
-        None if drop is None else _array(drop[0]),
-        _array(dz[0]),
-        None if dh is None else _array(dh[0]),
+        to_array(signal.h[0]),
+        to_array(z[0]),
+        to_array(h[0]),
+        None if slope is None else to_array(slope[0]),
+        None if drop is None else to_array(drop[0]),
+        to_array(dz[0]),
+        None if dh is None else to_array(dh[0]),
         parameters[i],
     )
-
-
-def _array(value: Tensor) -> Array:
-    return np.asarray(value.detach().double().cpu().numpy())

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from mlplab.one_step.compute import Array, OneStep, Parameter
+from mlplab.one_step.compute import OneStep, Parameter
 from mlplab.one_step.lines import activation_name
+from mlplab.one_step.mean_loss import Array
 from mlplab.one_step.text import number
 from mlplab.pictures.style import figure
 
@@ -234,13 +235,13 @@ def _captions(fig: Figure, step: OneStep, shown: tuple[str, ...], look: Look) ->
     which = "the batch" if step.rows is None else f"row {', '.join(map(str, step.rows[:5]))}"
     title = f"{step.settings.name}: update {step.step:,} with {which}, lr = {step.lr:g}"
     fig.text(0.5, 1 - 0.12 / height, title, fontsize=16, color=look.ink, ha="center", va="top")
-    parts = [("forward: units and weights", look.forward)]
+    captions = [("forward: units and weights", look.forward)]
     if "backward" in shown:
-        parts.append(("backward: derivatives of e", look.backward))
+        captions.append(("backward: derivatives of e", look.backward))
     if "update" in shown:
-        parts.append(("update: new weights", look.update))
-    for k, (text, color) in enumerate(parts):
-        x = (k + 0.5) / len(parts)
+        captions.append(("update: new weights", look.update))
+    for k, (text, color) in enumerate(captions):
+        x = (k + 0.5) / len(captions)
         fig.text(x, 0.18 / height, text, fontsize=13, color=color, ha="center", va="bottom")
 
 

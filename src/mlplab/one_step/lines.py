@@ -10,7 +10,8 @@ import numpy as np
 
 from mlplab.losses import LOSSES, Bce, CrossEntropy, Loss, Nll
 from mlplab.network.activations import ACTIVATIONS, Activation
-from mlplab.one_step.compute import Array, LayerStep, OneStep
+from mlplab.one_step.compute import LayerStep, OneStep
+from mlplab.one_step.mean_loss import Array
 from mlplab.optimizers import Optimizer, Sgd
 from mlplab.schema import Component, formula_lines
 

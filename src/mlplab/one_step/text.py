@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from mlplab.losses import LOSSES
-from mlplab.one_step.compute import Array, OneStep
+from mlplab.one_step.compute import OneStep
 from mlplab.one_step.lines import Line, is_plain, lines_of, name_of
+from mlplab.one_step.mean_loss import Array
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schema import formula_lines
 from mlplab.terminal.output import count
