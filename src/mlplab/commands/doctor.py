@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import tempfile
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.commands.folder_arguments import (
+    JSON_OPTION,
     Options,
     Parser,
     existing_folder,
@@ -18,13 +18,15 @@ from mlplab.commands.folder_arguments import (
     load_plugins,
 )
 from mlplab.errors import ConfigError
+from mlplab.io.files import json_text
+from mlplab.terminal import modes
 from mlplab.terminal.output import note
 
 if TYPE_CHECKING:
     from mlplab.doctor import Diagnosis
     from mlplab.runs.run import Run
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "target": {
         "metavar": "RUN",
         "nargs": "+",
@@ -41,7 +43,7 @@ _OPTIONS: Options = {
         "metavar": "N",
         "help": "seeds that --try trains of each (default: 4)",
     },
-    "--json": {"action": "store_true", "help": "print the findings as JSON"},
+    **JSON_OPTION,
     "--out": {
         "type": Path,
         "help": "for overrides: the folder of the run (default: a temporary one)",
@@ -62,7 +64,7 @@ def doctor(arguments: Sequence[str]) -> int:
     findings with the numbers behind them, and the overrides that help. The exit code is 0 with
     findings, too.
     """
-    parser = Parser("doctor", doctor.__doc__ or "", _USAGE, _OPTIONS)
+    parser = Parser("doctor", doctor.__doc__ or "", _USAGE, OPTIONS)
     args = parser.parse_intermixed_args(list(arguments))
     if args.seeds < 1:
         raise ConfigError(f"--seeds {args.seeds}: at least one seed is needed.")
@@ -103,7 +105,8 @@ def _overrides(args: Any) -> int:
     with tempfile.TemporaryDirectory(prefix="mlplab-doctor-") as temporary:
         folder = args.out or Path(temporary) / "run"
         experiment.run(settings, folder, quiet=True)
-        base = ["mlplab", "train", *args.target]
+        plugin_arguments = [text for file in args.plugin for text in ("--plugin", file)]
+        base = ["mlplab", "train", *plugin_arguments, *args.target]
         return _run(folder, args.json, args.seeds if args.tries else 0, base)
 
 
@@ -117,7 +120,7 @@ def _run(folder: Path, as_json: bool, seeds: int, base: Sequence[str] | None = N
     run, cache = load(folder), DataCache()
     diagnosis = run.diagnosis(cache)
     if as_json:
-        print(json.dumps([finding.to_json() for finding in diagnosis.findings], indent=2))
+        modes.write_document(json_text([finding.to_json() for finding in diagnosis.findings]))
         return 0
     command = list(base) if base is not None else ["mlplab", "rerun", str(folder)]
     print("\n".join(_text(run, diagnosis, command)))
@@ -177,7 +180,7 @@ def _sweep(folder: Path, plugins: Sequence[str], as_json: bool, tries: bool) -> 
     by_job = diagnose_jobs(folder)
     if as_json:
         findings = {number: [f.to_json() for f in one.findings] for number, one in by_job.items()}
-        print(json.dumps(findings, indent=2))
+        modes.write_document(json_text(findings))
         return 0
     counts = Counter(one.findings[0].title for one in by_job.values() if one.findings)
     healthy = sum(not one.findings for one in by_job.values())

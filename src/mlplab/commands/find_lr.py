@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import Options, Parser
+from mlplab.commands.folder_arguments import JSON_OPTION, Options, Parser
+from mlplab.commands.table_output import print_document
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIGURE, DATA = "find_lr.png", "find_lr.json"
 MAX_RATES = 1000
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "overrides": {"metavar": "KEY=VALUE", "nargs": "*", "help": "as for `mlplab train`"},
     "--lowest": {"type": float, "metavar": "LR", "help": "the lowest rate (default: 1e-5)"},
     "--highest": {"type": float, "metavar": "LR", "help": "the highest rate (default: 10)"},
@@ -39,9 +39,19 @@ _OPTIONS: Options = {
         "metavar": "FOLDER",
         "help": f"write {FIGURE} and {DATA} there; otherwise nothing is written",
     },
-    "--json": {"action": "store_true", "help": "print the result as JSON"},
-    "--config-dir -cd": {"action": "append", "default": [], "metavar": "FOLDER"},
-    "--plugin": {"action": "append", "default": [], "metavar": "FILE"},
+    **JSON_OPTION,
+    "--config-dir -cd": {
+        "metavar": "DIR",
+        "action": "append",
+        "default": [],
+        "help": "folder with files of your own; may be repeated",
+    },
+    "--plugin": {
+        "metavar": "FILE",
+        "action": "append",
+        "default": [],
+        "help": "Python file that registers components; may be repeated",
+    },
 }
 
 
@@ -50,7 +60,7 @@ def find_lr(arguments: Sequence[str]) -> int:
     and suggest a rate. All rates train together, from the same weights and on the same batches.
     """
     usage = "`mlplab find-lr [KEY=VALUE ...] [-o FOLDER]`"
-    parser = Parser("find-lr", find_lr.__doc__ or "", usage, _OPTIONS)
+    parser = Parser("find-lr", find_lr.__doc__ or "", usage, OPTIONS)
     args = parser.parse_intermixed_args(list(arguments))
     from mlplab.config import plugins
 
@@ -67,7 +77,7 @@ def find_lr(arguments: Sequence[str]) -> int:
     figure = _write(result, settings, args.out) if args.out is not None else None
     if args.json:
         content = result.to_json() | ({} if figure is None else {"figure": str(figure)})
-        print(json.dumps(content, indent=2, allow_nan=False))
+        print_document("find-lr", content)
     else:
         _print(result)
         if figure is not None:

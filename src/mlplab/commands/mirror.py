@@ -19,7 +19,7 @@ from mlplab.errors import ConfigError, MlplabError
 if TYPE_CHECKING:
     from mlplab.mirroring.sending import Mirror
 
-_OPTIONS: Options = {
+OPTIONS: Options = {
     "folder": {
         "metavar": "DIR",
         "nargs": "+",
@@ -55,7 +55,7 @@ def mirror(arguments: Sequence[str]) -> int:
     unless WANDB_MODE is set.
     """
     usage = "`mlplab mirror DIR --to TRACKER`, with the folders of runs and sweeps"
-    parser = Parser("mirror", mirror.__doc__ or "", usage, _OPTIONS)
+    parser = Parser("mirror", mirror.__doc__ or "", usage, OPTIONS)
     args = parser.parse_intermixed_args(list(arguments))
     from mlplab.config import plugins
 

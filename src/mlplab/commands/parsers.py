@@ -24,7 +24,8 @@ def options(command: str) -> Options:
     module = COMMANDS[command].function.partition(":")[0]
     table: Options = getattr(import_module(module), "OPTIONS", {})
     tokens = COMMANDS[command].usage.replace("[", " ").split()
-    has_folder = "folder" not in table and bool({"DIR", "DIR]", "RUN"} & set(tokens))
+    names_folder = {"folder", "target"} & set(table)
+    has_folder = not names_folder and bool({"DIR", "DIR]", "RUN"} & set(tokens))
     return {**FOLDER_OPTIONS, **table} if has_folder else table
 
 

@@ -141,9 +141,8 @@ def report_run(
         files.append(page)
         if not quiet:
             print(page)
-    if not quiet:
-        link, reason = write_link(run.settings.config)
-        print(link) if link else note(reason)
+    if not quiet and (link := write_link(run.settings.config)[0]):
+        print(link)
     if gif:
         from mlplab.playback.animation import write_animation
 

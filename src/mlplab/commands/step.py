@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import (
+    JSON_OPTION,
     Options,
     Parser,
     check_output,
@@ -16,6 +15,7 @@ from mlplab.commands.folder_arguments import (
     load_plugins,
     require_run,
 )
+from mlplab.commands.table_output import print_document
 from mlplab.config import plugins
 from mlplab.errors import ConfigError
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 FIGURES = (".svg", ".png", ".html")
 MAX_ROWS = 10_000
 
-_OPTIONS: Options = {
-    "what": {
+OPTIONS: Options = {
+    "target": {
         "metavar": "RUN|KEY=VALUE",
         "nargs": "*",
         "help": "the folder of a run, SWEEP:NUMBER, or overrides as for `mlplab train`",
@@ -43,12 +43,22 @@ _OPTIONS: Options = {
     "--rows": {"metavar": "A-B", "help": "several rows: 0-9, or 0,3,5"},
     "--batch": {"action": "store_true", "help": "the batch that the training takes"},
     "--no-dropout": {"action": "store_true", "help": "drop nothing in this update"},
-    "--json": {"action": "store_true", "help": "print all numbers as JSON"},
+    **JSON_OPTION,
     "-o --out": {"metavar": "FILE", "type": Path, "help": "draw it: FILE.svg, .png or .html"},
     "--dark": {"action": "store_true", "help": "draw on a dark ground"},
     "--force": {"action": "store_true", "help": "replace FILE"},
-    "--config-dir -cd": {"action": "append", "default": [], "help": "a folder with your choices"},
-    "--plugin": {"action": "append", "default": [], "help": "Python file with plugins"},
+    "--config-dir -cd": {
+        "metavar": "DIR",
+        "action": "append",
+        "default": [],
+        "help": "folder with files of your own; may be repeated",
+    },
+    "--plugin": {
+        "metavar": "FILE",
+        "action": "append",
+        "default": [],
+        "help": "Python file with plugins; may be repeated",
+    },
 }
 
 
@@ -57,27 +67,26 @@ def step(arguments: Sequence[str]) -> int:
     formula that gives it, and a derivative verified by a difference quotient. -o also draws it.
     """
     usage = "`mlplab step RUN` or `mlplab step KEY=VALUE ...`, with --row R, --rows A-B or --batch"
-    parser = Parser("step", step.__doc__ or "", usage, _OPTIONS)
+    parser = Parser("step", step.__doc__ or "", usage, OPTIONS)
     args = parser.parse_intermixed_args(list(arguments))
     rows = _rows(args.row, args.rows, args.batch)
     if args.out is not None:
         _check_figure(args.out, args.force)
-    settings, saved = _settings(args.what, args.config_dir, args.plugin, args.step)
+    settings, saved = _settings(args.target, args.config_dir, args.plugin, args.step)
     from mlplab.one_step.compute import one_step
 
     computed = one_step(settings, args.step, rows, not args.no_dropout, saved)
     if args.json:
         from mlplab.one_step.text import document
 
-        json.dump(document(computed), sys.stdout, indent=1, allow_nan=False)
-        print()
+        print_document("step", document(computed))
     else:
         from mlplab.one_step.text import text_of
 
         print(text_of(computed))
     if args.out is not None:
         _write(computed, args.out, args.dark)
-        print(args.out, file=sys.stderr if args.json else sys.stdout)
+        print(args.out)
     return 0
 
 
