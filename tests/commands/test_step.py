@@ -177,6 +177,15 @@ def test_json_has_all_numbers():
     assert json.dumps(document(step), allow_nan=False)
 
 
+def test_a_training_that_diverges(capsys):
+    """No number that is not finite is an answer: an update too large is null in JSON."""
+    wild = ["dataset=quadratic", "activation=relu", "optimizer=sgd", "optimizer.lr=1e200"]
+    assert main(["step", *wild, "training.clip_norm=1", "--json", "dtype=float64"]) == 0
+    assert json.loads(capsys.readouterr().out)["objective_again"] is None
+    assert main(["step", *wild, "dtype=float64", "--step", "5"]) == 2
+    assert "diverged" in capsys.readouterr().err
+
+
 def test_long_layers_are_folded():
     assert folded(8) == list(range(8))
     assert folded(9) == [0, 1, 2, None, 7, 8]

@@ -9,6 +9,7 @@ Shapes: B examples of the batch, I inputs and O outputs of a layer, H units, P p
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -170,6 +171,7 @@ def _record(
     batch = batches.last if isinstance(batches, RecordedBatches) else next(batches.epoch(1))
     at_P = _point_of_gradient(population, before_P, state)
     mean_loss = MeanLoss(population, batch, step, buffers)
+    _check_finite(mean_loss.value(at_P), step)
     parameters = _parameters(
         population,
         (before_P, mean_loss.gradient(at_P), objective.gradient_KP[0], population.theta_KP[0]),
@@ -185,7 +187,7 @@ def _record(
         step=step,
         num_steps=int(population.early_stopping.last_step_K[0]),
         epoch=stepper.epoch,
-        lr=float(torch.as_tensor(stepper.lr)),
+        lr=float(stepper.lr),
         rows=None if rows is None else tuple(rows),
         x=to_array(batch[0][0]),
         y=batch[1][0].numpy(),
@@ -202,6 +204,14 @@ def _record(
         theta=after_P,
         check=mean_loss.check(at_P, mean_loss.gradient(at_P)),
     )
+
+
+def _check_finite(value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise ConfigError(
+            f"--step {step}: the loss is not finite, since the training diverged before this"
+            " update. Choose an earlier one, or a smaller optimizer.lr."
+        )
 
 
 def _check_rows(rows: Sequence[int], population: Population) -> None:

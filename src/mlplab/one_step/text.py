@@ -166,6 +166,13 @@ def _check(step: OneStep) -> list[str]:
     ]
 
 
+def _plain(value: Array) -> object:
+    """The numbers as nested lists; None for one that is not finite, as after a step too large."""
+    plain = np.asarray(value).astype(object)
+    plain[~np.isfinite(value)] = None
+    return plain.tolist()
+
+
 def document(step: OneStep, row: int = 0) -> dict[str, object]:
     """Return the update as plain values for JSON, with all numbers unfolded."""
     check = step.check
@@ -180,16 +187,16 @@ def document(step: OneStep, row: int = 0) -> dict[str, object]:
         "row": row,
         "x": step.x.tolist(),
         "y": step.y.tolist(),
-        "losses": step.losses.tolist(),
+        "losses": _plain(step.losses),
         "objective": step.objective,
-        "objective_again": step.again,
+        "objective_again": _plain(np.array(step.again)),
         "lines": [
             {
                 "section": line.section,
                 "layer": line.layer,
                 "symbol": line.symbol,
                 "formula": line.formula,
-                "value": np.asarray(line.value).tolist(),
+                "value": _plain(line.value),
             }
             for line in lines_of(step, row)
         ],
