@@ -37,10 +37,10 @@ def _plain_document(text: str) -> dict[str, Any] | list[Any] | None:
     for line in text.split("\n"):
         if not line:
             continue
-        parts = _parts(line) if len(line) <= MAX_LINE else None
-        if parts is None:
+        entry = _read_line(line) if len(line) <= MAX_LINE else None
+        if entry is None:
             return None
-        indent, name, has_value, value = parts
+        indent, name, has_value, value = entry
         is_item = name is None
         starts = root is None or (
             waiting is not None and (indent > waiting[0] or (is_item and indent == waiting[0]))
@@ -82,7 +82,7 @@ def _continues(
 
 
 @functools.lru_cache(maxsize=10_000)
-def _parts(line: str) -> tuple[int, str | None, bool, Any] | None:
+def _read_line(line: str) -> tuple[int, str | None, bool, Any] | None:
     """The indentation of a line, its key if it is no entry of a list, whether a value follows, and
     the value; None for a line that is not of the simple form.
     """
