@@ -84,7 +84,9 @@ def start_gradients(
         value = loss(outputs_1BC, y.unsqueeze(0)).mean()
         (gradient_1P,) = torch.autograd.grad(value, theta_1P)
     squares = [0.0] * network.layout.num_layers
-    for entry, values in zip(network.layout.entries, network.layout.split(gradient_1P), strict=True):
+    for entry, values in zip(
+        network.layout.entries, network.layout.split(gradient_1P), strict=True
+    ):
         squares[entry.layer] += float(values.square().sum())
     return StartGradients(float(value.detach()), tuple(square**0.5 for square in squares))
 
