@@ -18,6 +18,7 @@ from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
 from mlplab.runs.hparams import HParams
 from mlplab.settings import Settings
+from mlplab.sweeps.plan import memory
 from mlplab.sweeps.plan.grouping import (
     MAX_ON_CPU,
     MAX_PACKED_ON_CPU,
@@ -29,14 +30,6 @@ from mlplab.sweeps.plan.grouping import (
     split_work,
 )
 from mlplab.sweeps.plan.hashing import job_hashes
-from mlplab.sweeps.plan.memory import (
-    bytes_per_member,
-    device_of,
-    max_population,
-    num_parameters,
-    num_steps,
-    usable,
-)
 from mlplab.sweeps.plan.metric_check import check_metric
 from mlplab.sweeps.plan.tracked import PACKED, job_format, limit_tracking
 from mlplab.training import PreparedMember
@@ -308,14 +301,14 @@ def _split(
     first = members[group.positions[0]]
     if group.single_reason or first is None:
         return [(number,) for number in numbers]
-    device = device_of(first.settings)
+    device = memory.device_of(first.settings)
     min_size = 1 if first.settings.engine == "native" else MIN_SHARED
     ceiling = MAX_PACKED_ON_CPU if options.jobs == PACKED else MAX_ON_CPU
-    max_size = max_population([num_bytes[number] for number in numbers], device, ceiling)
+    max_size = memory.max_population([num_bytes[number] for number in numbers], device, ceiling)
     return [
         chunk
         for even in split_work(numbers, max_size, options.workers, min_size)
-        for chunk in split_by_memory(even, num_bytes, usable(device))
+        for chunk in split_by_memory(even, num_bytes, memory.usable(device))
     ]
 
 
@@ -326,7 +319,9 @@ def _num_bytes(
     first = jobs[group.positions[0]].settings
     shares_data = all(_same_data(jobs[position].settings, first) for position in group.positions)
     chosen = [members[position] for position in group.positions]
-    num_bytes = {id(member): bytes_per_member(member, shares_data) for member in _distinct(chosen)}
+    num_bytes = {
+        id(member): memory.bytes_per_member(member, shares_data) for member in _distinct(chosen)
+    }
     return [num_bytes.get(id(member), 0) for member in chosen]
 
 
@@ -366,7 +361,7 @@ def _size(members: Sequence[PreparedMember | None]) -> tuple[int, int]:
     prepared = _distinct(members)
     if not prepared:
         return 0, 0
-    return max(map(num_parameters, prepared)), max(map(num_steps, prepared))
+    return max(map(memory.num_parameters, prepared)), max(map(memory.num_steps, prepared))
 
 
 def _as_override(label: str, settings: Settings) -> str | None:
