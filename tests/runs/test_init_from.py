@@ -45,6 +45,22 @@ def test_all_layers_start_from_the_run(engine, source):
     assert "all layers start from source" in (run.folder / "log.txt").read_text()
 
 
+def test_a_diagnosis_and_a_step_start_from_the_weights(source, monkeypatch, capsys):
+    from mlplab.runs import health
+
+    run = mlplab.run([*SOURCE, *STILL, "init_from=source"], folder="tuned")
+    evidence, diagnose = [], health.diagnose
+    monkeypatch.setattr(
+        health, "diagnose", lambda one, *more: evidence.append(one) or diagnose(one, *more)
+    )
+    run.diagnosis()
+    [one] = evidence
+    assert torch.equal(one.start.theta_1P, source.model.theta_KP)
+    assert main(["step", "tuned", "--json"]) == 0
+    values = [line["value"] for line in json.loads(capsys.readouterr().out)["lines"]]
+    assert source.module()[0].weight.tolist() in values
+
+
 def test_the_copy_outlives_the_source(source, capfd):
     run = mlplab.run([*SOURCE, "init_from=source"], folder="tuned")
     shutil.rmtree("source")

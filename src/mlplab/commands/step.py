@@ -74,7 +74,9 @@ def step(arguments: Sequence[str]) -> int:
         _check_figure(args.out, args.force)
     settings, saved = _settings(args.target, args.config_dir, args.plugin, args.step)
     from mlplab.one_step.compute import one_step
+    from mlplab.runs.initial_weights import with_initial_weights
 
+    settings = with_initial_weights(settings)
     computed = one_step(settings, args.step, rows, not args.no_dropout, saved)
     if args.json:
         from mlplab.one_step.text import document

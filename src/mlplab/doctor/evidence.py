@@ -26,10 +26,11 @@ from mlplab.doctor.probing import (
 from mlplab.doctor.reference import Reference, reference
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
-from mlplab.network.mlp import MLP, Buffers, initial_theta
+from mlplab.network.mlp import MLP, Buffers
 from mlplab.settings import Settings
 from mlplab.training.history import History
 from mlplab.training.outcome import Outcome
+from mlplab.training.population import initial_weights
 from mlplab.training.prepare import PreparedMember
 
 TAIL = 10
@@ -200,10 +201,10 @@ class Evidence:
     @functools.cached_property
     def start(self) -> Weights:
         """The initial weights, which follow from the settings."""
-        theta_KP = initial_theta(self.network.layout, [self.settings.layers], [self.settings.seed])
-        dtype = self.last.theta_1P.dtype
-        buffers = self.network.buffers(1, dtype, torch.device("cpu"))
-        return Weights(theta_KP.to(dtype), buffers)
+        dtype, device = self.last.theta_1P.dtype, torch.device("cpu")
+        return Weights(
+            *initial_weights(self.network, [self.settings], [self.prepared], dtype, device)
+        )
 
     @functools.cached_property
     def _probed_rows(self) -> np.ndarray:

@@ -15,7 +15,6 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.schema import formula_lines
 from mlplab.terminal.output import count
 
-FORMAT = "mlplab-step-1"
 MAX_SHOWN = 8  # numbers of a vector, or units of a layer, without folding
 FIRST, LAST = 3, 2  # that stay visible of what is folded
 MAX_INLINE = 6  # numbers of a matrix that is written in one line
@@ -177,7 +176,6 @@ def document(step: OneStep, row: int = 0) -> dict[str, object]:
     """Return the update as plain values for JSON, with all numbers unfolded."""
     check = step.check
     return {
-        "format": FORMAT,
         "name": step.settings.name,
         "step": step.step,
         "num_steps": step.num_steps,

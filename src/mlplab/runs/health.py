@@ -16,6 +16,7 @@ from mlplab.errors import MlplabError, failure_text
 from mlplab.io.files import load_weights
 from mlplab.io.reading import reading
 from mlplab.model.model import Model
+from mlplab.runs.initial_weights_file import read_copy
 from mlplab.settings import Settings
 from mlplab.training import Session
 from mlplab.training.history import History
@@ -58,6 +59,7 @@ def diagnosis_of(
     """Diagnose a finished, diverged or interrupted run from its configuration, data, measurements
     and weights. Raises MlplabError if the data cannot be read.
     """
+    settings = replace(settings, initial=read_copy(folder))
     [member] = prepare_members([settings], cache)
     last = _last_model(folder, settings, best)
     with reading(folder / "summary.json"):
@@ -84,10 +86,12 @@ def diagnosis_of(
 
 
 def restarts(member: PreparedMember) -> list[float]:
-    """The train scores of the run from other starts, on the same data."""
+    """The train scores of the run from other starts, all drawn, on the same data."""
     name = "accuracy" if member.prepared.task.classifies else "r2"
     members = [
-        replace(member, settings=replace(member.settings, seed=member.settings.seed + k))
+        replace(
+            member, settings=replace(member.settings, seed=member.settings.seed + k, initial=None)
+        )
         for k in range(1, STARTS + 1)
     ]
     session = Session.of(members)

@@ -6,23 +6,18 @@ reads: the source may change or be deleted.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from mlplab.config.run_dir import split_job
 from mlplab.errors import ConfigError
-from mlplab.io.files import load_weights, parse_json, weights_bytes, write_bytes_atomic
-from mlplab.io.reading import reading
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.network.initial_weights import InitialWeights
-from mlplab.network.layout import Entry
+from mlplab.runs.initial_weights_file import read_copy, write_copy
 from mlplab.runs.run import load
 from mlplab.settings import Settings
 from mlplab.training import PreparedMember, Session
-
-FILE, FORMAT = "initial_weights.safetensors", "mlplab-initial-weights-1"
 
 
 def with_initial_weights(settings: Settings) -> Settings:
@@ -31,8 +26,8 @@ def with_initial_weights(settings: Settings) -> Settings:
     """
     if settings.init_from is None or settings.initial is not None:
         return settings
-    if settings.folder is not None and (settings.folder / FILE).is_file():
-        return replace(settings, initial=_read_copy(settings.folder / FILE))
+    if settings.folder is not None and (copy := read_copy(settings.folder)) is not None:
+        return replace(settings, initial=copy)
     return replace(settings, initial=_of_run(settings.init_from))
 
 
@@ -84,40 +79,8 @@ def save_copy(settings: Settings, folder: Path) -> dict[str, object]:
     except ConfigError:  # a job of a sweep whose source is gone since it was trained
         return {}
     assert initial is not None
-    about = {
-        "source": initial.source,
-        "sha256": initial.digest,
-        "entries": [[e.layer, e.name, *e.shape] for e in initial.entries],
-        "features": initial.feature_names,
-        "targets": initial.targets,
-    }
-    tensors = {"theta": initial.theta_P, **{f"buffer.{n}": v for n, v in initial.buffers.items()}}
-    metadata = {"format": FORMAT, "about": json.dumps(about)}
-    write_bytes_atomic(folder / FILE, weights_bytes(tensors, metadata))
+    write_copy(initial, folder)
     return {"init_from": {"source": initial.source, "sha256": initial.digest}}
-
-
-def _read_copy(path: Path) -> InitialWeights:
-    with reading(path):
-        tensors, metadata = load_weights(path)
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"its format is {metadata.get('format')}, not {FORMAT}")
-        about = parse_json(metadata["about"])
-        entries = tuple(Entry(layer, name, (i, o)) for layer, name, i, o in about["entries"])
-        buffers = {n.removeprefix("buffer."): v for n, v in tensors.items() if n != "theta"}
-        initial = InitialWeights(
-            about["source"],
-            entries,
-            tensors["theta"],
-            buffers,
-            tuple(about["features"]),
-            tuple(about["targets"]),
-        )
-        if initial.digest != about["sha256"]:
-            raise ValueError("its numbers have another SHA-256 than it says")
-        if len(initial.theta_P) != sum(entry.size for entry in entries):
-            raise ValueError("it has another number of weights than it says")
-        return initial
 
 
 def origin_of_weights(settings: Settings, member: PreparedMember, session: Session) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mlplab.config import settings_of_folder
+from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.settings import Settings
 from mlplab.terminal.output import digits
 from mlplab.training import Session, prepare_members
@@ -25,7 +26,7 @@ def try_overrides(folder: Path, overrides: Sequence[str], seeds: int) -> list[li
     Runs of one structure train as one population.
     """
     settings = [
-        _with_seed(settings_of_folder(folder, changes, trains=True), k)
+        _with_seed(with_initial_weights(settings_of_folder(folder, changes, trains=True)), k)
         for changes in ((), tuple(overrides))
         for k in range(seeds)
     ]

@@ -153,7 +153,7 @@ def build(
         stack_layers([s.layers for s in settings], loss.num_outputs(prepared[0].task), device),
     )
     seeds = [s.seed for s in settings]
-    theta_KP, buffers = _initial_weights(network, settings, prepared, dtype, device)
+    theta_KP, buffers = initial_weights(network, settings, prepared, dtype, device)
     optimizer = stack([s.optimizer for s in settings], device)
     schedule = stack([s.schedule for s in settings], device)
     training = _stack_training(settings, device)
@@ -196,7 +196,7 @@ def build(
     )
 
 
-def _initial_weights(
+def initial_weights(
     network: MLP,
     settings: Sequence[Settings],
     prepared: Sequence[Prepared],
