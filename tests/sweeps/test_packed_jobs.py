@@ -223,6 +223,14 @@ def test_a_merge_that_was_killed_counts_no_job_twice(packs_above_three, monkeypa
     assert len(list(Path("sweep/packs").iterdir())) == 1
 
 
+def test_two_processes_that_merged_the_same_packs(sweep):
+    """Both have written one with the same jobs: one of them goes when the sweep is resumed."""
+    path = only_pack(sweep)
+    shutil.copy(path, path.with_name("merged-0123456789ab.safetensors"))
+    assert main(["resume", "sweep"]) == 0
+    assert Pack(only_pack(sweep)).numbers == [0, 1, 2, 3]
+
+
 def test_a_job_that_failed_is_tried_again(plugin, packs_above_three):
     overrides = ["--plugin", plugin, "-m", *SMALL, "dataset=broken", "dataset.mood=0,1,0.5,0.2"]
     assert main(["train", *overrides, "hydra.sweep.dir=sweep"]) == 1

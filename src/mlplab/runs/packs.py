@@ -228,6 +228,16 @@ class Packs:
                 (self.folder / name).unlink(missing_ok=True)
         self.refresh()
 
+    def remove_superseded(self) -> None:
+        """Delete packs whose jobs all count in other packs, which two processes that merged the
+        same packs leave. Processes agree on which of two packs counts.
+        """
+        self.refresh()
+        counting = {name for name, _ in self._chosen.values()}
+        for name in self._packs.keys() - counting:
+            (self.folder / name).unlink(missing_ok=True)
+        self.refresh()
+
     def _mergeable(self, names: Sequence[str], max_jobs: int) -> list[list[str]]:
         """Packs, in order, in groups that become one: several packs of limited size together."""
         groups: list[list[str]] = [[]]

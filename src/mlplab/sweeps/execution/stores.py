@@ -184,7 +184,9 @@ class PackStore(JobStore):
         yield from new
 
     def close_unit(self, unit: int) -> None:
-        self.packs.merge(_prefix(unit))
+        with self.lock_merging() as locked:
+            if locked:  # else later: another process may merge the same packs
+                self.packs.merge(_prefix(unit))
 
     def is_unit_open(self, unit: int) -> bool:
         return self.packs.has_several(_prefix(unit))
@@ -194,6 +196,8 @@ class PackStore(JobStore):
         if self.missing(job.number for job in plan.jobs):
             return
         with self.lock_merging() as locked:
+            if locked:
+                self.packs.remove_superseded()
             if locked and self.packs.count > MAX_UNMERGED:
                 self.packs.merge("", MERGED_JOBS)
         self.remove_locks(plan)
