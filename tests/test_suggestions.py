@@ -48,6 +48,8 @@ NOT_SHIPPED = (
     "activation=my_act",
     "activation.slope",
     "activation=cube",
+    "dataset=parabola",
+    "loss=cubic_error",
     "experiment=mine",
     "=two_moons",
     "=widths",

@@ -65,6 +65,9 @@ LINES = [  # arguments and the extra that they need
     (["doctor", "run"], None),
     (["doctor", "sweep"], None),
     (["rerun", "run", "--check"], None),
+    (["step", "run"], None),
+    (["find-lr", *TINY, "--rates", "3", "--steps", "3"], None),
+    (["schema"], None),
     (["runs", "."], None),
     (["compare", "sweep", "run"], None),
     (["runs", ".", "--jobs", "--json"], None),
@@ -85,6 +88,8 @@ LINES = [  # arguments and the extra that they need
     (["report", "run"], "pictures"),
     (["report", "run", "--gif"], "pictures"),
     (["draw", "losses"], "pictures"),
+    (["step", "run", "-o", "step.svg"], "pictures"),
+    (["find-lr", *TINY, "--rates", "3", "--steps", "3", "-o", "lr"], "pictures"),
     (["draw", "optimizers", "--gif"], "pictures"),
     (["train", *TINY, "-m", "sweep.trials=2", "hydra.sweep.dir=x"], "search"),
     (["train", *TINY, "-m", "seed=0,1", "sweep.engine=ray", "hydra.sweep.dir=x"], "ray"),
@@ -187,12 +192,15 @@ def test_only_drawing_modules_and_the_frame_of_a_sweep_import_an_extra_at_the_to
     }
     while more := {name for name, targets in imported.items() if targets & needing} - needing:
         needing |= more
-    allowed = {"rendering.drawing", "rendering.step_images", "animation", "style", "scatter"}
+    allowed = {"animation", "lr_range", "rendering.drawing", "rendering.step_images"}
+    allowed |= {"scatter", "style"}
     assert {
         name
         for name in needing
         if not name.startswith(("mlplab.pictures.gallery.", "mlplab.pictures.lecture."))
     } == {*(f"mlplab.pictures.{name}" for name in allowed)} | {
+        "mlplab.one_step.diagram",
+        "mlplab.one_step.page",
         "mlplab.playback.animation",
         "mlplab.sweeps.report.frame",
     }

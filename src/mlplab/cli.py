@@ -137,7 +137,7 @@ COMMANDS = {
         "mlplab.commands.draw:draw",
     ),
     "step": Command(
-        "step RUN | KEY=VALUE ...",
+        "step RUN [KEY=VALUE ...]",
         "print and draw one update by hand: forward, backward, update, with every number",
         "mlplab.commands.step:step",
     ),

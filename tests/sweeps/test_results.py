@@ -128,7 +128,7 @@ def test_a_value_has_the_digits_that_its_uncertainty_shows(value, uncertainty, t
     [
         ("val/accuracy", [1.0, 0.99, 1.0], "0.997 [0.810, 1.000]"),
         ("val/accuracy", [0.9, 0.88, 0.95, 0.91, 0.9], "0.908 [0.871, 0.935]"),
-        ("val/rmse", [0.1, 0.2, 0.15], "0.15 [0.07, 0.34]"),
+        ("val/rmse", [0.1, 0.2, 0.15], "0.15 [0.08, 0.42]"),
         ("test/f1_class_2", [0.0, 0.02], "0.01 [0.00, 0.77]"),
         ("val/mcc", [-1.0, -0.9], "-0.95 [-1.00, 0.72]"),
         ("val/loss", [0.0, 0.02], "0.01 [-0.12, 0.14]"),  # a loss may be negative

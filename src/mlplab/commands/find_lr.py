@@ -147,10 +147,11 @@ def _try(settings: Settings, rates: Sequence[float], args: argparse.Namespace) -
 def _write(result: LearningRates, settings: Settings, folder: Path) -> Path:
     """Write the figure and the numbers; return the path of the figure."""
     from mlplab.io.files import write_bytes_atomic, write_json
+    from mlplab.io.links import make_folder
     from mlplab.pictures.lr_range import lr_range
     from mlplab.pictures.style import png, style
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, Path(folder.anchor or "."))
     title = f"{settings.name}, optimizer={settings.choice('optimizer')}, engine={result.engine}"
     with style():
         write_bytes_atomic(folder / FIGURE, png(lr_range(result, title)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from importlib import import_module
 
 from mlplab.cli import COMMANDS
@@ -22,7 +23,11 @@ def options(command: str) -> Options:
     if names := _OF_TRAINING.get(command):
         return {name: flags.OPTIONS[name] for name in names if name not in COMMON_OPTIONS}
     module = COMMANDS[command].function.partition(":")[0]
-    table: Options = getattr(import_module(module), "OPTIONS", {})
+    table = {
+        names: settings
+        for names, settings in getattr(import_module(module), "OPTIONS", {}).items()
+        if settings.get("help") is not argparse.SUPPRESS
+    }
     tokens = COMMANDS[command].usage.replace("[", " ").split()
     names_folder = {"folder", "target"} & set(table)
     has_folder = not names_folder and bool({"DIR", "DIR]", "RUN"} & set(tokens))

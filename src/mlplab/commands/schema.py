@@ -51,7 +51,6 @@ def schema(arguments: Sequence[str]) -> int:
     from mlplab.io.files import write_text_atomic
 
     is_older = args.out.is_file() and is_schema(args.out.read_text("utf-8", errors="replace"))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     check_output(args.out, args.force or is_older, None)
     write_text_atomic(args.out, text)
     print(args.out)

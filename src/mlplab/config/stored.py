@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab import metrics
+from mlplab import metric_names
 from mlplab.config import plugins, security
 from mlplab.config.builder import build
 from mlplab.config.composer import Composer
@@ -57,13 +57,23 @@ def _check_plugins(config: Mapping[str, object], folder: Path) -> None:
         )
     training = config.get("training")
     monitor = training.get("monitor") if isinstance(training, dict) else None
-    known = {"auto", *(name for task in metrics.FINAL for name in metrics.names_for(task))}
-    if isinstance(monitor, str) and monitor.isidentifier() and monitor not in known:
+    if isinstance(monitor, str) and monitor.isidentifier() and not _is_metric(monitor):
         raise ConfigError(
             f"{folder} was trained with training.monitor={monitor}, a metric that a plugin"
             f" registered{_plugin_of(folder)}. Pass the file again with --plugin; in Python, import"
             " it, or run the cell that registers it, before mlplab.load."
         )
+
+
+def _is_metric(name: str) -> bool:
+    """Whether this is what training.monitor may name; torch is imported only for other names than
+    those of mlplab.
+    """
+    if name in ("auto", "loss") or any(name in names for names in metric_names.FINAL.values()):
+        return True
+    from mlplab.metrics import names_for
+
+    return any(name in names_for(task) for task in metric_names.FINAL)
 
 
 def _components(config: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:

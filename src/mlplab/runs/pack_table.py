@@ -7,6 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+NESTED = frozenset({"health"})
+"""Keys of a summary whose values are lists of mappings: the findings of a diagnosis."""
+
 
 class Table:
     """Rows of plain values that are stored as columns, for each set of keys."""
@@ -40,14 +43,27 @@ class Table:
         return values
 
     def require_plain(self) -> None:
-        """Raise TypeError unless all values are texts, finite numbers, truth values or None."""
+        """Raise TypeError unless all values are texts, finite numbers, truth values or None, or, of
+        a key in NESTED, lists and mappings of these.
+        """
         for columns in self._columns:
             for key, column in columns.items():
                 for value in [column["all"]] if "all" in column else column["each"]:
-                    if not isinstance(value, str | bool | None):
-                        number(value)
+                    _require_plain(value, key in NESTED)
                     if not isinstance(key, str):
                         raise TypeError(f"{key!r} is not a text")
+
+
+def _require_plain(value: object, nested: bool) -> None:
+    if nested and isinstance(value, list):
+        for one in value:
+            _require_plain(one, nested)
+    elif nested and isinstance(value, dict):
+        for key, one in value.items():
+            text(key)
+            _require_plain(one, nested)
+    elif not isinstance(value, str | bool | None):
+        number(value)
 
 
 def positions(groups: Sequence[Mapping[str, Any]], num_rows: int) -> dict[int, tuple[int, int]]:
