@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "settings": BASE | COMPONENTS,
     "native": BASE | COMPONENTS | {"network.activations", "settings", "metrics"},
     "training": TRAINING - {"training"},
-    "config": BASE | {"network", "settings", "metrics", "native", "trackers"},
+    "config": BASE | {"metric_names", "metrics", "native", "network", "settings", "trackers"},
     "model": TRAINING | {"data.tabular"},
     "doctor": TRAINING | {"network.activations", "data.tabular", "config", "model"},
     "runs": RUN - {"runs"},
