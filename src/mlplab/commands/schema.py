@@ -49,8 +49,10 @@ def schema(arguments: Sequence[str]) -> int:
         return 0
     from mlplab.config.json_schema import is_schema
     from mlplab.io.files import write_text_atomic
+    from mlplab.io.links import make_folder
 
     is_older = args.out.is_file() and is_schema(args.out.read_text("utf-8", errors="replace"))
+    make_folder(args.out.parent, Path(args.out.anchor or "."))
     check_output(args.out, args.force or is_older, None)
     write_text_atomic(args.out, text)
     print(args.out)
