@@ -72,7 +72,8 @@ def test_a_healthy_run_has_no_findings(tmp_path, capsys):
 def test_overrides_are_trained_and_diagnosed_and_the_remedy_is_tried(tmp_path, capsys):
     assert main(["doctor", *ZEROS, "--try", "--seeds", "2"]) == 0
     output = capsys.readouterr().out
-    assert "Try: mlplab train dataset=moons" in output
+    [command] = (line for line in output.splitlines() if "Try: mlplab train dataset=moons" in line)
+    assert "initializer=zeros" not in command  # replaced, not given twice
     [row] = (line.split() for line in output.splitlines() if line.startswith("val/accuracy"))
     before, after = float(row[1]), float(row[4])
     assert after > before + 0.2

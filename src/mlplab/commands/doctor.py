@@ -17,13 +17,14 @@ from mlplab.commands.folder_arguments import (
     kind,
     load_plugins,
 )
+from mlplab.config.override_lines import key_of
 from mlplab.errors import ConfigError
 from mlplab.io.files import json_text
 from mlplab.terminal import modes
 from mlplab.terminal.output import note
 
 if TYPE_CHECKING:
-    from mlplab.doctor import Diagnosis
+    from mlplab.doctor import Diagnosis, Finding
     from mlplab.runs.run import Run
 
 OPTIONS: Options = {
@@ -141,9 +142,15 @@ def _text(run: Run, diagnosis: Diagnosis, command: Sequence[str]) -> list[str]:
         )
         lines += ["", f"{opening}.", *(f"  {number}" for number in finding.numbers)]
         if finding.overrides:
-            lines.append(f"  Try: {shlex.join([*command, *finding.overrides])}")
+            lines.append(f"  Try: {shlex.join([*_without(command, finding), *finding.overrides])}")
         lines += [f"  {finding.advice}"] if finding.advice else []
     return lines + [f"Note: {text}" for text in diagnosis.notes]
+
+
+def _without(command: Sequence[str], finding: Finding) -> list[str]:
+    """The command line without the overrides that those of the finding replace."""
+    keys = {key_of(text) for text in finding.overrides}
+    return [text for text in command if "=" not in text or key_of(text) not in keys]
 
 
 def _score_text(run: Run) -> str:
