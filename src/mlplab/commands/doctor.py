@@ -17,6 +17,7 @@ from mlplab.commands.folder_arguments import (
     kind,
     load_plugins,
 )
+from mlplab.config.override_lines import key_of
 from mlplab.errors import ConfigError
 from mlplab.io.files import json_text
 from mlplab.terminal import modes
@@ -141,7 +142,9 @@ def _text(run: Run, diagnosis: Diagnosis, command: Sequence[str]) -> list[str]:
         )
         lines += ["", f"{opening}.", *(f"  {number}" for number in finding.numbers)]
         if finding.overrides:
-            lines.append(f"  Try: {shlex.join([*command, *finding.overrides])}")
+            changed = set(map(key_of, finding.overrides))
+            kept = [text for text in command if "=" not in text or key_of(text) not in changed]
+            lines.append(f"  Try: {shlex.join([*kept, *finding.overrides])}")
         lines += [f"  {finding.advice}"] if finding.advice else []
     return lines + [f"Note: {text}" for text in diagnosis.notes]
 
