@@ -82,7 +82,7 @@ COMMANDS = {
         "mlplab.commands.evaluate:evaluate",
     ),
     "doctor": Command(
-        "doctor DIR",
+        "doctor DIR | KEY=VALUE ...",
         "say why a run or the jobs of a sweep went badly, and what helps",
         "mlplab.commands.doctor:doctor",
     ),

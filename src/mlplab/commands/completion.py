@@ -27,7 +27,8 @@ from mlplab.io.files import parse_json
 from mlplab.metric_names import FINAL
 from mlplab.terminal.suggested import flags_of
 
-_NUM_FOLDERS = {"train": 0, "plan": 0, "find-lr": 0, "rerun": 1, "resume": 1}
+_NUM_FOLDERS = dict.fromkeys(("train", "plan", "find-lr", "doctor", "step"), 0)
+_NUM_FOLDERS |= {"rerun": 1, "resume": 1}
 """Commands that take KEY=VALUE, and how many tokens before those name folders."""
 _INERT = re.compile(r"[\w./=+~@%:,\[\]-]+")
 """What may be suggested. Bash expands the list of suggestions, so a file of somebody else that is

@@ -62,8 +62,10 @@ def export(arguments: Sequence[str]) -> int:
 
 
 def _describe(kind: str, width: int) -> str:
+    from mlplab.terminal.output import count
+
     return {
-        "features": f"{width} features, float64 [rows, {width}]",
+        "features": f"{count(width, 'feature')}, float64 [rows, {width}]",
         "category": ("category: string [rows, 1], empty if missing; in the torch format its code"),
         "date": (
             "date: seconds since 1970-01-01 00:00 in its local time, float64 [rows, 1], NaN if"

@@ -73,7 +73,9 @@ def explain_failure(
     they have.
     """
     choices = [
-        override.input_line or "" for override in overrides if "." not in override.key_or_group
+        override.input_line or ""
+        for override in overrides
+        if "." not in override.key_or_group and override.key_or_group != "seeds"
     ]
     key_overrides = [override for override in overrides if "." in override.key_or_group]
     try:

@@ -114,6 +114,10 @@ def stored_config(folder: Path) -> dict[str, object]:
 
     path = folder / "config.yaml"
     if not path.is_file():
+        if (folder / "plan.yaml").is_file():
+            raise ConfigError(
+                f"{folder} is the folder of a sweep: name one of its jobs, such as {folder}:0."
+            )
         raise ConfigError(
             f"{folder} is not the folder of a run: it has no config.yaml. `mlplab train` prints the"
             " folder of each run in its last line."

@@ -174,6 +174,7 @@ def check_compatible(
                 f" ({saved.manifest[key][:12]} is now {now[key][:12]}): the run would continue with"
                 " other examples. Restore the old data, or start a new run with `mlplab rerun`."
             )
+    _refuse_shorter(folder, saved, member.settings)
     log.info("from the checkpoint of step %d, epoch %d", saved.step, saved.manifest["epoch"])
     if changes := machine_changes(saved, now["fingerprint"]):
         text = (
@@ -184,6 +185,22 @@ def check_compatible(
                 f"deterministic=true does not allow this resume: the result would be {text}."
             )
         log.warning(text)
+
+
+def _refuse_shorter(folder: Path, saved: Saved, settings: Settings) -> None:
+    """Raise ConfigError if the length of the training is below what the checkpoint has trained:
+    the run would keep its weights, but state a length that is not theirs.
+    """
+    planned = {"epochs": settings.training.epochs, "steps": settings.training.steps}
+    trained = {"epochs": int(saved.manifest["epoch"]), "steps": saved.step}
+    key = "epochs" if planned["steps"] is None else "steps"
+    length = planned[key]
+    if length is not None and trained[key] > length:
+        raise ConfigError(
+            f"training.{key}={length}: {folder} has trained {trained[key]:,} {key} already, and a"
+            f" run can only be resumed to a greater length. For a shorter one: mlplab rerun"
+            f" {folder} training.{key}={length}."
+        )
 
 
 def machine_changes(saved: Saved, now: Mapping[str, object]) -> list[str]:
