@@ -45,7 +45,7 @@ def random_classes(count, features=2, names=None, rows=200):
 
 def drawn_names(study, tmp_path):
     """Draw all pictures, check that they are valid images and not blank, and return their names."""
-    names = [name for name, _ in draw_all(study, tmp_path)]
+    names = [file.stem for file, _ in draw_all(study, tmp_path)]
     for name in names:
         with Image.open(tmp_path / f"{name}.png") as image:
             assert min(image.size) > 2.25 * DPI
