@@ -146,6 +146,14 @@ def test_learning_rates_are_given_and_adagrad_is_on_top(short_paths):
         assert lines["adagrad"].get_zorder() > lines["rmsprop"].get_zorder()
 
 
+def test_chosen_optimizers_are_drawn_and_described(short_paths):
+    fig = optimizer_figure.optimizers(["sgd", "adam"])
+    labels = {line.get_label() for line in fig.axes[0].lines}
+    assert labels & set(optimizer_figure.DRAWN["optimizers"]) == {"sgd", "adam"}
+    assert fig.axes[0].get_xlabel() == "sgd 0.05, adam 0.1"
+    assert "momentum overshoots" not in caption_of(fig.axes[-1])
+
+
 def test_plain_descent_on_the_bowl_is_the_formula():
     trajectory = path(BOWL, Sgd(lr=0.1), 10)
     np.testing.assert_allclose(trajectory, np.outer(0.8 ** np.arange(11), BOWL.start))

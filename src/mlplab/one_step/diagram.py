@@ -23,7 +23,6 @@ STAGES = ("forward", "backward", "update")
 MAX_UNITS = 4  # of a layer that are drawn
 MAX_COLUMNS = 5  # layers that are drawn, with the input
 SHARES = (0.37, 0.63, 0.5, 0.44, 0.56, 0.31, 0.69)  # of a line, at which its weight may stand
-_MIRRORED = tuple(1 - share for share in SHARES)
 LABEL = (0.72, 0.62)  # width and height of a weight with its derivative, in inches
 MAX_LABELED = 9  # lines between two columns whose weights are written
 RADIUS = 0.34
@@ -173,13 +172,22 @@ def _edges(
             if labeled:
                 values = (parameter.before, parameter.gradient, parameter.after)
                 numbers = [_short(array[unit, source]) for array in values]
-                order = (0.5,) if len(left.units) == 1 else SHARES if j % 2 == 0 else _MIRRORED
-                taken.append(_free_center(start, end, order, taken))
+                shares = _shares(j, len(left.units))
+                taken.append(_free_center(start, end, shares, taken))
                 _edge_label(axes, taken[-1], numbers, shown, look)
     biases = step.layers[right.layer - 1].parameters.get("bias")
     if biases is not None:
         for k, unit in enumerate(right.units):
             _bias(axes, _position(right, i + 1, k), biases, unit, shown, look)
+
+
+def _shares(j: int, num_units: int) -> tuple[float, ...]:
+    """Where the weights of the lines from a unit may stand, best first: those of two neighbors on
+    different sides.
+    """
+    if num_units == 1:
+        return (0.5,)
+    return SHARES if j % 2 == 0 else tuple(1 - share for share in SHARES)
 
 
 def _free_center(

@@ -225,8 +225,6 @@ def _names(axes: Axes, study: Study, column: Column, positions: list[tuple[float
 
 def _in_lines(name: str) -> tuple[str, float]:
     """A name in lines that fit beside a unit, and their size; a very long name is cut."""
-    for (width, max_lines), size in NAME_LINES.items():
-        text, is_whole = in_lines(name, width, max_lines)
-        if is_whole:
-            break
+    tried = [(*in_lines(name, *space), size) for space, size in NAME_LINES.items()]
+    text, _, size = next((fit for fit in tried if fit[1]), tried[-1])
     return text, size
