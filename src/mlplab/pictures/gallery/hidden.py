@@ -183,9 +183,9 @@ def _legend(fig: Figure, axes: Axes, study: Study) -> None:
         class_legend(axes, study, 1.2 if hasattr(axes, "zaxis") else 1.0)
     else:
         limits = value_limits(study.points(study.eval_split, 500).y[:, 0].astype(float))
+        width = fig.get_figwidth()
         fig.colorbar(
             ScalarMappable(Normalize(*limits), "viridis"),
-            ax=fig.axes,
+            cax=fig.add_axes((1 - 1.25 / width, 0.27, 0.15 / width, 0.42)),
             label=study.prepared.target_names[0],
-            shrink=0.8,
         )

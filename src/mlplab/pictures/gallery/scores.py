@@ -128,11 +128,11 @@ def residuals(study: Study, frame: int) -> Figure:
     for target, (panels, name) in enumerate(zip(rows, names, strict=True)):
         true, predictions = points.y[:, target].astype(float), predicted[:, target]
         residual = true - predictions
-        panels[0].plot(true, predictions, ".", color=color(0), alpha=0.5, markersize=4)
+        panels[0].plot(true, predictions, ".", color=color(0), alpha=0.6, markersize=6)
         center = float(true.mean())
         panels[0].axline((center, center), slope=1, color=SOFT, linewidth=1, linestyle=":")
         panels[0].set(xlabel=f"true {name}", ylabel=f"predicted {name}")
-        panels[1].plot(predictions, residual, ".", color=color(0), alpha=0.5, markersize=4)
+        panels[1].plot(predictions, residual, ".", color=color(0), alpha=0.6, markersize=6)
         panels[1].axhline(0, color=SOFT, linewidth=1, linestyle=":")
         panels[1].set(xlabel=f"predicted {name}", ylabel="true - predicted")
         panels[2].hist(residual, bins=30, color=color(0), alpha=0.8)
