@@ -304,7 +304,7 @@ def _write(
         va="center",
         zorder=5,
         bbox={  # a line behind a number ends beside it
-            "facecolor": "none" if bold else axes.get_figure().get_facecolor(),
+            "facecolor": "none" if bold else axes.figure.get_facecolor(),
             "edgecolor": "none",
             "pad": 0.3,
             "alpha": 0.85,

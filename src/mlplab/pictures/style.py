@@ -150,8 +150,9 @@ def darken(fig: Figure) -> Figure:
         axes.tick_params(which="both", colors=_DARK[SOFT], grid_color=_DARK[GRID])
         for spine in axes.spines.values():
             spine.set_edgecolor(_DARK[SOFT])
-        for axis in (getattr(axes, f"{name}axis", None) for name in "xyz"):
-            if hasattr(axis, "set_pane_color"):  # of three dimensions
+        if hasattr(axes, "zaxis"):
+            cube: Any = axes
+            for axis in (cube.xaxis, cube.yaxis, cube.zaxis):
                 axis.set_pane_color(to_rgba(_DARK[GRID], 0.4))
                 axis.line.set_color(_DARK[SOFT])
                 axis._axinfo["grid"]["color"] = _DARK[GRID]  # matplotlib has no setter
