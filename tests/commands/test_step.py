@@ -5,6 +5,7 @@ Shapes: B examples of the batch.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -210,6 +211,25 @@ def test_long_layers_are_folded():
 def test_what_is_refused(arguments, reason, capsys):
     assert main(["step", "dataset=boolean", "training=batch", *arguments]) == 2
     assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (4, 2), (3, 3), (2, 2)])
+def test_weights_stand_beside_each_other(shape):
+    """As each line is labeled in turn; a label is 0.6 inches high with its derivative."""
+    diagram = pytest.importorskip("mlplab.one_step.diagram")
+    taken = []
+    for j in range(shape[0]):
+        for k in range(shape[1]):
+            start, end = (
+                diagram._position(diagram._Column(i, tuple(range(n)), n), i, unit)
+                for i, (n, unit) in enumerate(zip(shape, (j, k), strict=True))
+            )
+            order = diagram._shares(j, shape[0])
+            taken.append(diagram._free_center(start, end, order, taken))
+    distances = np.abs(
+        np.subtract(*np.array(list(itertools.combinations(taken, 2))).swapaxes(0, 1))
+    )
+    assert ((distances[:, 0] > 0.6) | (distances[:, 1] > 0.5)).all()
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg", "a.html"])

@@ -7,7 +7,8 @@ import io
 import numpy as np
 import pytest
 from drawing import DPI
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb, to_rgba
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 from studies import study_of
@@ -45,7 +46,7 @@ def random_classes(count, features=2, names=None, rows=200):
 
 def drawn_names(study, tmp_path):
     """Draw all pictures, check that they are valid images and not blank, and return their names."""
-    names = [name for name, _ in draw_all(study, tmp_path)]
+    names = [file.stem for file, _ in draw_all(study, tmp_path)]
     for name in names:
         with Image.open(tmp_path / f"{name}.png") as image:
             assert min(image.size) > 2.25 * DPI
@@ -200,6 +201,31 @@ def test_text_and_lines_are_legible_on_a_dark_ground():
             for text in texts:
                 assert (luminance(text.get_color()) + 0.05) / (ground + 0.05) > 3.9
             assert draw(study, _registered[name], dark=True) != draw(study, _registered[name])
+
+
+def test_on_a_dark_ground_nothing_hides_the_maps_of_units_or_the_points():
+    study = study_of(hidden=(4, 4))
+    with style():
+        fig = darken(_registered["units"].draw(study, study.best_frame))
+        frames = [artist for artist in fig.axes[0].patches if isinstance(artist, Rectangle)]
+        assert len(frames) == 2 + 4 + 4 + 2
+        assert not any(to_rgba(frame.get_facecolor())[3] for frame in frames)
+        fig = darken(_registered["data"].draw(study, study.best_frame))
+        ground = luminance(fig.get_facecolor())
+        for points in fig.axes[0].collections:
+            (face,) = {tuple(color) for color in points.get_facecolor()}
+            assert (luminance(face) + 0.05) / (ground + 0.05) > 3.9
+            assert luminance(points.get_edgecolor()[0]) == pytest.approx(ground)
+        legend = fig.axes[-1].get_legend().legend_handles
+        drawn = {to_hex(points.get_facecolor()[0]) for points in fig.axes[0].collections}
+        assert {to_hex(handle.get_color()) for handle in legend} == drawn
+
+
+def test_a_cube_of_three_units_is_dark_on_a_dark_ground():
+    study = study_of(dataset="iris", hidden=(3,))
+    with style():
+        fig = darken(_registered["hidden"].draw(study, study.best_frame))
+    assert luminance(fig.axes[1].xaxis.pane.get_facecolor()) < 0.1
 
 
 def luminance(color):

@@ -62,7 +62,7 @@ def test_the_animation_has_a_frame_for_each_moment(monkeypatch):
     """Uses a cheap figure instead of the paths, which the campaign draws."""
     steps = []
 
-    def cheap(upto=optimizer_figure.STEPS):
+    def cheap(names=(), upto=optimizer_figure.STEPS):
         steps.append(upto)
         drawn = Figure((1, 1))
         drawn.add_artist(Line2D([0, 1], [0, upto / optimizer_figure.STEPS]))
@@ -80,7 +80,7 @@ def test_the_animation_has_a_frame_for_each_moment(monkeypatch):
 
 def test_at_a_moment_only_the_steps_until_then_are_drawn(short_paths):
     for upto in (0, 7):
-        axes = optimizer_figure.optimizers(upto).axes[0]
+        axes = optimizer_figure.optimizers(upto=upto).axes[0]
         paths = [line for line in axes.lines if line.get_label() in optimizer_figure._methods(BOWL)]
         assert {len(line.get_xdata()) for line in paths} == {upto + 1}
 
@@ -93,7 +93,7 @@ def test_at_a_moment_only_the_steps_until_then_are_drawn(short_paths):
         (["all", "--bad"], "draw"),
         (["activations", "tahn"], "`mlplab draw activations tanh`"),
         (["losses", "auto"], "Names: mse"),
-        (["optimizers", "adam"], "takes no names"),
+        (["optimizers", "adm"], "`mlplab draw optimizers adam`"),
         (["all", "adam"], "takes no names"),
     ],
 )
@@ -144,6 +144,14 @@ def test_learning_rates_are_given_and_adagrad_is_on_top(short_paths):
         assert f"sgd {surface.lr:.2g}, " in axes.get_xlabel()
         lines = {line.get_label(): line for line in axes.lines}
         assert lines["adagrad"].get_zorder() > lines["rmsprop"].get_zorder()
+
+
+def test_chosen_optimizers_are_drawn_and_described(short_paths):
+    fig = optimizer_figure.optimizers(["sgd", "adam"])
+    labels = {line.get_label() for line in fig.axes[0].lines}
+    assert labels & set(optimizer_figure.DRAWN["optimizers"]) == {"sgd", "adam"}
+    assert fig.axes[0].get_xlabel() == "sgd 0.05, adam 0.1"
+    assert "momentum overshoots" not in caption_of(fig.axes[-1])
 
 
 def test_plain_descent_on_the_bowl_is_the_formula():

@@ -9,6 +9,7 @@ from matplotlib.text import Text
 from studies import study_of
 from test_gallery import dataset_of, random_classes
 
+from mlplab.data import Scaler
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.pictures.gallery import pictures
 from mlplab.pictures.gallery.decision import decision
@@ -16,7 +17,8 @@ from mlplab.pictures.gallery.health import smoothed
 from mlplab.pictures.gallery.hidden import hidden
 from mlplab.pictures.gallery.scores import residuals
 from mlplab.pictures.gallery.units import units
-from mlplab.pictures.style import MARKERS, figure, logarithmic, style
+from mlplab.pictures.plane import fit_plane
+from mlplab.pictures.style import MARKERS, figure, in_lines, logarithmic, style
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +87,48 @@ def test_units_are_explained_as_they_are_drawn(sine, iris):
     titles = [text.get_text() for text in curves.axes[0].texts if "layer 1" in text.get_text()]
     low, high = map(float, titles[0].splitlines()[-1].split(" to "))
     assert -1 <= low <= 0 <= high <= 1  # of tanh
+
+
+def test_all_points_are_within_the_axes(sine, iris):
+    for study in (sine, iris):
+        left, right, bottom, top = study.plane.extent
+        for split in study.splits:
+            positions = study.positions(study.points(split))
+            assert left < positions[:, 0].min() <= positions[:, 0].max() < right
+            if study.plane.dimensions == 2:
+                assert bottom < positions[:, 1].min() <= positions[:, 1].max() < top
+
+
+def test_a_far_point_does_not_make_a_plane_small(sine):
+    x, far = np.linspace(-1, 1, 9)[:, None], np.array([[1e9]])
+    plane = fit_plane(x, Scaler(np.zeros(1), np.ones(1)), ("x",), others_NR=far)
+    assert plane.high[0] < 3
+
+
+def test_names_of_columns_are_whole_beside_units(iris):
+    texts = {text.get_text() for text in units(iris, iris.best_frame).axes[0].texts}
+    assert {"sepal length\n(cm)", "petal width\n(cm)"} <= texts
+    assert in_lines("a_name_of_30_characters_in_all", 12, 3) == (
+        "a_name_of_30\n_characters_\nin_all",
+        True,
+    )
+    text, is_whole = in_lines(50 * "long ", 12, 3)
+    assert text.endswith("…")
+    assert not is_whole
+    assert max(map(len, text.splitlines())) <= 12
+
+
+SLIDE = (13.33, 7.5)  # inches
+
+
+@pytest.mark.parametrize("name", ["sine", "iris"])
+def test_text_is_large_enough_on_a_slide(name, request):
+    study = request.getfixturevalue(name)
+    for picture in pictures():
+        if (fig := picture.draw(study, study.best_frame)) is not None:
+            scale = min(SLIDE[0] / fig.get_figwidth(), SLIDE[1] / fig.get_figheight())
+            texts = [text for text in fig.findobj(Text) if text.get_text().strip()]
+            assert scale * min(text.get_fontsize() for text in texts) > 10.5, picture.name
 
 
 def test_hidden_spaces_have_named_axes_and_scores(iris, sine):

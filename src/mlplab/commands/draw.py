@@ -68,7 +68,7 @@ def draw(arguments: Sequence[str]) -> int:
     for name in FIGURES if args.what == "all" else [args.what]:
         _write(name, args.names, args.file or args.out / f"{name}.png", args.dark)
         if args.gif and name in ANIMATED:
-            _write_animation(args.file or args.out / f"{name}.png")
+            _write_animation(args.names, args.file or args.out / f"{name}.png")
     return 0
 
 
@@ -86,12 +86,9 @@ def _check_names(what: str, names: Sequence[str]) -> None:
     """Raise ConfigError if the figure has no panels with these names."""
     if not names:
         return
-    panels = {} if what == "all" else getattr(import_module(FIGURES[what]), "DRAWN", {})
-    known = panels.get(what, ())
-    if not known:
-        raise ConfigError(
-            f"`mlplab draw {what}` takes no names, since it draws one figure of everything."
-        )
+    if what == "all":
+        raise ConfigError("`mlplab draw all` takes no names, since it draws everything.")
+    known: tuple[str, ...] = import_module(FIGURES[what]).DRAWN[what]
     for name in names:
         if name not in known:
             suggestion = did_you_mean(name, known, f"`mlplab draw {what} {{}}`")
@@ -114,14 +111,15 @@ def _write(name: str, chosen: Sequence[str], file: Path, dark: bool) -> None:
     print(file)
 
 
-def _write_animation(file: Path) -> None:
+def _write_animation(chosen: Sequence[str], file: Path) -> None:
     from mlplab.pictures.animation import write_gif
-    from mlplab.pictures.lecture.optimizers import STEPS, optimizers
+    from mlplab.pictures.lecture.optimizers import DRAWN, STEPS, optimizers
     from mlplab.pictures.style import style
     from mlplab.terminal.progress import Progress
 
     file = file.with_suffix(".gif")
+    names = chosen or DRAWN["optimizers"]
     steps = [*range(0, 30), *range(30, STEPS + 1, 3)]
     with style(), Progress(len(steps), file.name, unit="frames") as bar:
-        write_gif(file, (optimizers(step) for step in steps), bar.update, dpi=55)
+        write_gif(file, (optimizers(names, step) for step in steps), bar.update, dpi=55)
     print(file)

@@ -22,7 +22,10 @@ OPTIONS: Options = {
         "action": "store_true",
         "help": "for a run: also write the training as an animation, animation.gif",
     },
-    "--dark": {"action": "store_true", "help": "for a run: draw the pictures on a dark ground"},
+    "--dark": {
+        "action": "store_true",
+        "help": "for a run: draw the pictures on a dark ground, as NAME-dark.png beside the others",
+    },
     "--pages": {
         "metavar": "N",
         "type": int,
@@ -134,9 +137,10 @@ def report_run(
     if page is None and not quiet:
         note(f"{missing_frames(folder)} The pictures show the final network.")
     with Progress(len(pictures()), "pictures", quiet=quiet, unit="pictures") as bar:
-        for done, _ in enumerate(draw_all(study, folder / "pictures", dark), 1):
+        files = []
+        for done, (file, _) in enumerate(draw_all(study, folder / "pictures", dark), 1):
+            files.append(file)
             bar.update(done)
-    files = sorted((folder / "pictures").glob("*.png"))
     if page is not None:
         files.append(page)
         if not quiet:

@@ -5,6 +5,7 @@ Shapes: I inputs and O outputs of a layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from mlplab.pictures.style import figure
 STAGES = ("forward", "backward", "update")
 MAX_UNITS = 4  # of a layer that are drawn
 MAX_COLUMNS = 5  # layers that are drawn, with the input
+SHARES = (0.37, 0.63, 0.5, 0.44, 0.56, 0.31, 0.69)  # of a line, at which its weight may stand
+LABEL = (0.72, 0.62)  # width and height of a weight with its derivative, in inches
 MAX_LABELED = 9  # lines between two columns whose weights are written
 RADIUS = 0.34
 ACROSS, UP = 3.4, 2.0  # distances between the centers of units
@@ -153,6 +156,7 @@ def _edges(
     parameter = step.layers[right.layer - 1].parameters["weight"]
     largest = max(float(np.abs(parameter.before).max()), 1e-12)
     labeled = len(left.units) * len(right.units) <= MAX_LABELED
+    taken: list[tuple[float, float]] = []  # centers of labels
     for j, source in enumerate(left.units):
         for k, unit in enumerate(right.units):
             start, end = _position(left, i, j), _position(right, i + 1, k)
@@ -168,26 +172,54 @@ def _edges(
             if labeled:
                 values = (parameter.before, parameter.gradient, parameter.after)
                 numbers = [_short(array[unit, source]) for array in values]
-                share = 0.5 if len(left.units) == 1 else 0.37 if j % 2 == 0 else 0.63
-                _edge_label(axes, start, end, share, numbers, shown, look)
+                shares = _shares(j, len(left.units))
+                taken.append(_free_center(start, end, shares, taken))
+                _edge_label(axes, taken[-1], numbers, shown, look)
     biases = step.layers[right.layer - 1].parameters.get("bias")
     if biases is not None:
         for k, unit in enumerate(right.units):
             _bias(axes, _position(right, i + 1, k), biases, unit, shown, look)
 
 
-def _edge_label(
-    axes: Axes,
+def _shares(j: int, num_units: int) -> tuple[float, ...]:
+    """Where the weights of the lines from a unit may stand, best first: those of two neighbors on
+    different sides.
+    """
+    if num_units == 1:
+        return (0.5,)
+    return SHARES if j % 2 == 0 else tuple(1 - share for share in SHARES)
+
+
+def _free_center(
     start: tuple[float, float],
     end: tuple[float, float],
-    share: float,
+    shares: Sequence[float],
+    taken: Sequence[tuple[float, float]],
+) -> tuple[float, float]:
+    """The first of the centers along a line where a label covers the others least."""
+    centers = [
+        (start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1]))
+        for share in shares
+    ]
+
+    def covered(center: tuple[float, float]) -> float:
+        return sum(
+            max(0.0, LABEL[0] - abs(center[0] - x)) * max(0.0, LABEL[1] - abs(center[1] - y))
+            for x, y in taken
+        )
+
+    return min(centers, key=covered)
+
+
+def _edge_label(
+    axes: Axes,
+    center: tuple[float, float],
     numbers: list[str],
     shown: tuple[str, ...],
     look: Look,
 ) -> None:
-    """Write weight, derivative and new weight along a line, one above the other."""
-    (x0, y0), (x1, y1) = start, end
-    x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+    """Write weight, derivative and new weight on a line, one above the other."""
+    x, y = center
     texts = [(numbers[0], look.ink)]
     if "backward" in shown:
         texts.append((numbers[1], look.backward))
@@ -271,4 +303,10 @@ def _write(
         ha="center",
         va="center",
         zorder=5,
+        bbox={  # a line behind a number ends beside it
+            "facecolor": "none" if bold else axes.figure.get_facecolor(),
+            "edgecolor": "none",
+            "pad": 0.3,
+            "alpha": 0.85,
+        },
     )

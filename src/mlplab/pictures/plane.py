@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mlplab.data import Scaler
 
 Floats = NDArray[np.float64]
+MAX_REACH = 0.5  # beyond the points that define a plane, relative to their range
 PRINCIPAL_COMPONENTS = ("1st principal component", "2nd principal component")
 
 
@@ -78,8 +79,12 @@ def fit_plane(
     scaler: Scaler,
     names: tuple[str, ...],
     derive: Callable[[Floats], Floats] | None = None,
+    others_NR: Floats | None = None,
 ) -> Plane:
-    """Return the plane of these points, with limits that include a margin around them."""
+    """Return the plane of these points, with limits that include a margin around them.
+
+    The limits also include other points on the plane, unless those lie far outside.
+    """
     num_columns = scaled_NR.shape[1]
     kind, origin_R, axes_2R, note = "columns", np.zeros(num_columns), np.eye(num_columns), ""
     if num_columns > 2:
@@ -93,6 +98,12 @@ def fit_plane(
     plane = Plane(kind, origin_R, axes_2R, scaler, names, zero, zero, note, derive)
     positions = plane.project(scaled_NR)
     low, high = positions.min(0), positions.max(0)
+    if others_NR is not None:
+        positions, reach = plane.project(others_NR), MAX_REACH * (high - low)
+        low, high = (
+            np.maximum(np.minimum(low, positions.min(0)), low - reach),
+            np.minimum(np.maximum(high, positions.max(0)), high + reach),
+        )
     margin = 0.06 * np.maximum(high - low, 1e-9 + 1e-6 * np.abs(high))
     return replace(plane, low=low - margin, high=high + margin)
 

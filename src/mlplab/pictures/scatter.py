@@ -20,7 +20,7 @@ def scatter_classes(
         axes.scatter(
             class_points[:, 0],
             class_points[:, 1],
-            s=14,
+            s=18,
             color=study.colors[c],
             marker=MARKERS[c % len(MARKERS)],
             edgecolors="white",
@@ -29,8 +29,10 @@ def scatter_classes(
         )
 
 
-def class_legend(axes: Axes, study: Study) -> None:
-    """Add a legend of all classes, including those without points in this panel."""
+def class_legend(axes: Axes, study: Study, right: float = 1.0) -> None:
+    """Add a legend of all classes, including those without points in this panel, `right` of it, in
+    widths of the panel.
+    """
     names = study.classes
     shown = names
     if len(names) > len(COLORS):
@@ -51,7 +53,7 @@ def class_legend(axes: Axes, study: Study) -> None:
     axes.legend(
         handles=handles,
         loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
+        bbox_to_anchor=(right, 1.0),
         handletextpad=0.2,
         borderaxespad=0.2,
     )
@@ -68,7 +70,7 @@ def scatter_values(
         cmap="viridis",
         vmin=limits[0],
         vmax=limits[1],
-        s=14,
+        s=18,
         edgecolors="white",
         linewidths=0.4,
         zorder=3,
@@ -80,7 +82,7 @@ def ring_points(axes: Axes, points_N2: Floats) -> None:
     axes.scatter(
         points_N2[:, 0],
         points_N2[:, 1],
-        s=46,
+        s=52,
         facecolors="none",
         edgecolors=INK,
         linewidths=1.0,

@@ -84,8 +84,14 @@ class Study:
     def plane(self) -> Plane:
         preprocessing = self.preprocessing
         derive = preprocessing.scaled if preprocessing.input_features else None
-        columns_NR = self.points("train").columns
-        return fit_plane(columns_NR, self._column_scaler, preprocessing.column_names, derive)
+        columns_NR, *others = (self.points(split).columns for split in self.splits)
+        return fit_plane(
+            columns_NR,
+            self._column_scaler,
+            preprocessing.column_names,
+            derive,
+            np.concatenate(others) if others else None,
+        )
 
     @cached_property
     def _column_scaler(self) -> Scaler:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context, rcParamsDefault
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
@@ -32,6 +33,10 @@ DIVERGING = LinearSegmentedColormap.from_list(
     "mlplab", [NEGATIVE, "#f6c9a6", "#ffffff", "#a9cfe8", POSITIVE]
 )
 DPI = 110
+REMARK = 9.0
+"""Points of small print. A slide is 13.3 x 7.5 inches: a picture of at most 10 x 5.6 inches is
+enlarged there by a third or more, so that 9 points become 12. Taller pictures need larger text.
+"""
 
 _DARK = {
     "#ffffff": "#14181e",
@@ -137,7 +142,7 @@ def svg(fig: Figure) -> bytes:
 
 def darken(fig: Figure) -> Figure:
     """Give a finished figure a dark ground, with text and lines that are legible on it; return
-    it. Images and maps stay as they are.
+    it. Images, maps and the points on them stay as they are.
     """
     fig.set_facecolor(_DARK["#ffffff"])
     for axes in fig.axes:
@@ -145,32 +150,59 @@ def darken(fig: Figure) -> Figure:
         axes.tick_params(which="both", colors=_DARK[SOFT], grid_color=_DARK[GRID])
         for spine in axes.spines.values():
             spine.set_edgecolor(_DARK[SOFT])
+        if hasattr(axes, "zaxis"):
+            cube: Any = axes
+            for axis in (cube.xaxis, cube.yaxis, cube.zaxis):
+                axis.set_pane_color(to_rgba(_DARK[GRID], 0.4))
+                axis.line.set_color(_DARK[SOFT])
+                axis._axinfo["grid"]["color"] = _DARK[GRID]  # matplotlib has no setter
     grounds = {id(fig.patch), *(id(axes.patch) for axes in fig.axes)}
     on_images = {
         id(text) for axes in fig.axes if axes.images and axes.axison for text in axes.texts
     }
     for artist in fig.findobj(lambda artist: id(artist) not in grounds | on_images):
-        if isinstance(artist, (Text, Line2D)):
-            if to_hex(artist.get_color()) != "#ffffff":  # what is white is so on purpose
-                artist.set_color(_on_dark(artist.get_color()))
-        elif isinstance(artist, LineCollection):
-            artist.set_color([_on_dark(tuple(row)) for row in to_rgba_array(artist.get_color())])
-        elif isinstance(artist, PathCollection):
-            faces = to_rgba_array(artist.get_facecolor())
-            artist.set_facecolor(
-                [_on_dark(face) if to_hex(face) == SOFT else face for face in faces]
-            )
-        elif isinstance(artist, Rectangle):
-            artist.set_edgecolor(_on_dark(artist.get_edgecolor()))
-            artist.set_facecolor(_DARK.get(to_hex(artist.get_facecolor()), artist.get_facecolor()))
+        _darken_artist(artist)
     return fig
+
+
+def _darken_artist(artist: Artist) -> None:
+    """Make one artist legible on the dark ground. Points on a map stay as they are, and so do
+    their legends.
+    """
+    on_map = isinstance(artist.axes, Axes) and bool(artist.axes.images)
+    if isinstance(artist, Line2D) and artist.get_linestyle() == "None":  # markers
+        if not on_map:
+            artist.set_color(_on_dark(artist.get_color()))
+            artist.set_markeredgecolor(_edge_on_dark(artist.get_markeredgecolor()))
+    elif isinstance(artist, (Text, Line2D)):
+        if to_hex(artist.get_color()) != "#ffffff":  # what is white is so on purpose
+            artist.set_color(_on_dark(artist.get_color()))
+    elif isinstance(artist, LineCollection):
+        artist.set_color([_on_dark(tuple(row)) for row in to_rgba_array(artist.get_color())])
+    elif isinstance(artist, PathCollection):
+        if not on_map and artist.get_array() is None:  # colors of a scale stay
+            artist.set_facecolor(
+                [_on_dark(tuple(f)) for f in to_rgba_array(artist.get_facecolor())]
+            )
+            edges = to_rgba_array(artist.get_edgecolor())
+            artist.set_edgecolor([_edge_on_dark(tuple(edge)) for edge in edges])
+    elif isinstance(artist, Rectangle):
+        artist.set_edgecolor(_on_dark(artist.get_edgecolor()))
+        artist.set_facecolor(_on_dark(artist.get_facecolor()))
+
+
+def _edge_on_dark(color: ColorType) -> ColorType:
+    """The color of the edge of a point: a white edge separates points from each other, and takes
+    the color of the ground.
+    """
+    return _DARK["#ffffff"] if to_hex(color) == "#ffffff" else _on_dark(color)
 
 
 def _on_dark(color: ColorType) -> ColorType:
     """The color, lighter if it has little contrast to the dark ground."""
     red, green, blue, alpha = to_rgba(color)
     if not alpha or to_hex(color) in _DARK.values():
-        return color
+        return color  # transparent, or done
     if (other := _DARK.get(to_hex(color))) is not None:
         return (*to_rgb(other), alpha)
     light = np.array([red, green, blue])
@@ -197,7 +229,22 @@ def resized(png_bytes: bytes, factor: float) -> bytes:
     return buffer.getvalue()
 
 
-def headline(fig: Figure, title: str, *remarks: str, remark_size: float = 8.5) -> Figure:
+def in_lines(name: str, width: int, max_lines: int) -> tuple[str, bool]:
+    """Return a name in lines of this many characters, and whether it is whole; what does not fit
+    is cut.
+    """
+    lines = textwrap.wrap(name, width, break_on_hyphens=False)
+    if len(lines) <= max_lines:
+        return "\n".join(lines), True
+    return "\n".join([*lines[: max_lines - 1], lines[max_lines - 1][: width - 1] + "…"]), False
+
+
+def caption(width: float, *remarks: str, size: float = REMARK) -> str:
+    """Return the nonempty remarks in lines for a figure of this width in inches."""
+    return textwrap.fill("; ".join(filter(None, remarks)), int(118 * width / size))
+
+
+def headline(fig: Figure, title: str, *remarks: str, remark_size: float = REMARK) -> Figure:
     """Add a title, and the nonempty remarks in small print at the bottom, and limit the ticks;
     returns the figure.
     """
@@ -208,8 +255,7 @@ def headline(fig: Figure, title: str, *remarks: str, remark_size: float = 8.5) -
     fig.text(
         0.5, 1 - 0.1 / height, title, fontsize=max(12, 1.35 * remark_size), ha="center", va="top"
     )
-    if remark_text := "; ".join(filter(None, remarks)):
-        text = textwrap.fill(remark_text, int(110 * fig.get_figwidth() / remark_size))
+    if text := caption(fig.get_figwidth(), *remarks, size=remark_size):
         fig.text(
             0.5, 0.08 / height, text, fontsize=remark_size, color=SOFT, ha="center", va="bottom"
         )

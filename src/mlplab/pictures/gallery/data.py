@@ -20,7 +20,7 @@ from mlplab.pictures.style import figure, headline
 @picture()
 def data(study: Study, frame: int) -> Figure:
     """The examples of the train, validation and test splits, side by side."""
-    fig = figure(3.3 * len(study.splits) + 1.9, 4.2, right=1.3)
+    fig = figure(2.7 * len(study.splits) + 1.9, 3.9, right=1.3)
     panels = np.atleast_1d(fig.subplots(1, len(study.splits), sharex=True, sharey=True))
     for axes, split in zip(panels, study.splits, strict=True):
         points = study.points(split)

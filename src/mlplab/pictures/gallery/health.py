@@ -37,12 +37,12 @@ def health(study: Study, frame: int) -> Figure:
     """Flat and dead units, gradient norms, update ratios and weight distributions of each layer
     over the training.
     """
-    fig = figure(11.5, 7.6, right=1.3, bottom=1.1)
+    fig = figure(10.0, 5.9, right=1.25, bottom=1.1, gap=0.9)
     panels = fig.subplots(2, 2)
     num_layers = len(study.network.layers)
     layers = sorted({1 + round(i * (num_layers - 1) / (MAX_LAYERS - 1)) for i in range(MAX_LAYERS)})
     layer_colors = {
-        layer: colormaps["viridis"](0.9 * i / max(len(layers) - 1, 1))
+        layer: colormaps["viridis"](0.72 * i / max(len(layers) - 1, 1))
         for i, layer in enumerate(layers)
     }
     slopes = _slopes(study) if study.has_hidden else None
@@ -54,7 +54,7 @@ def health(study: Study, frame: int) -> Figure:
     fig.legend(*panels[0, 1].get_legend_handles_labels(), loc="upper right")
     return headline(
         fig,
-        f"{study.settings.name}: health of the training: {verdict(study, slopes)}",
+        f"{study.settings.name}: health of the layers: {verdict(study, slopes)}",
         "normal: flat activations increase during the training, up to about 0.75; alarming: more"
         " than 0.7 at the start (0.5 is normal for relu), more than 0.3 dead units, gradient norms"
         " that differ by more than 1000 between the layers at the start",

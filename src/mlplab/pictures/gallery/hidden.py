@@ -32,7 +32,7 @@ def hidden(study: Study, frame: int) -> Figure:
     points = study.points(study.eval_split, 500)
     scores = linear_scores(study, [0, *shown], frame)
     outputs = study.layers(points.x, [frame])
-    fig = figure(3.3 * (len(shown) + 1) + 1.6, 4.5, top=1.1, right=1.2, gap=0.7)
+    fig = figure(2.8 * (len(shown) + 1) + 1.9, 4.3, top=1.1, right=1.5, gap=0.9)
     spaces: list[Floats] = [
         study.positions(points),
         *(outputs[layer - 1][0].double().numpy() for layer in shown),
@@ -91,9 +91,9 @@ def _space(axes: Axes, study: Study, layer: int, space: Floats, points: Points, 
     _scatter(axes, study, positions, points)
     if _has_lines(study, layer, width):
         _lines(axes, study, layer, frame, positions)
-    axes.tick_params(labelsize=8)
-    axes.set_xlabel(names[0], fontsize=8.5)
-    axes.set_ylabel(names[1], fontsize=8.5, labelpad=1)
+    axes.tick_params(labelsize=9)
+    axes.set_xlabel(names[0], fontsize=9)
+    axes.set_ylabel(names[1], fontsize=9, labelpad=1)
     return remark
 
 
@@ -123,19 +123,19 @@ def _scatter_3d(axes: Any, study: Study, space: Floats, points: Points) -> None:
             axes.scatter(
                 *space[points.y == c].T,
                 color=study.colors[int(c)],
-                s=10,
+                s=16,
                 edgecolors="white",
                 linewidths=0.3,
             )
     else:
-        axes.scatter(*space.T, c=points.y[:, 0], cmap="viridis", s=10)
+        axes.scatter(*space.T, c=points.y[:, 0], cmap="viridis", s=16)
     low, high = space.min(0), space.max(0)
     margin = 0.05 * np.maximum(high - low, 1e-9)
     limits = np.stack([low - margin, high + margin], axis=1)
     axes.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize=8)
     for number, axis in enumerate((axes.xaxis, axes.yaxis, axes.zaxis), 1):
-        axis.set_label_text(f"unit {number}", fontsize=8.5)
+        axis.set_label_text(f"unit {number}", fontsize=9)
 
 
 def _has_lines(study: Study, layer: int, width: int) -> bool:
@@ -180,12 +180,12 @@ def _lines(axes: Axes, study: Study, layer: int, frame: int, positions: Floats) 
 
 def _legend(fig: Figure, axes: Axes, study: Study) -> None:
     if study.classifies:
-        class_legend(axes, study)
+        class_legend(axes, study, 1.2 if hasattr(axes, "zaxis") else 1.0)
     else:
         limits = value_limits(study.points(study.eval_split, 500).y[:, 0].astype(float))
+        width = fig.get_figwidth()
         fig.colorbar(
             ScalarMappable(Normalize(*limits), "viridis"),
-            ax=fig.axes,
+            cax=fig.add_axes((1 - 1.25 / width, 0.27, 0.15 / width, 0.42)),
             label=study.prepared.target_names[0],
-            shrink=0.8,
         )

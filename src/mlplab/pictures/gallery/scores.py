@@ -9,7 +9,7 @@ from mlplab.pictures.ranking import rank_scores
 from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import example_count, faint_grid, omitted_targets
 from mlplab.pictures.study import Points, Study
-from mlplab.pictures.style import SOFT, figure, headline
+from mlplab.pictures.style import SOFT, figure, headline, in_lines
 
 MAX_CLASSES = 20
 
@@ -28,8 +28,10 @@ def confusion(study: Study, frame: int) -> Figure:
     np.add.at(table, (points.y.astype(int), predicted), 1)
     table, outside = table[:count, :count], table.sum() - table[:count, :count].sum()
     fraction = table / np.maximum(table.sum(1, keepdims=True), 1)
-    side = max(3.6, 0.55 * count + 1.8)
-    room = 0.25 + 0.09 * max(len(name[:14]) for name in study.classes)
+    side = max(3.6, 0.5 * count + 1.6)
+    names = [in_lines(name, 14, 2)[0] for name in study.classes[:count]]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    room = 0.25 + 0.09 * longest
     fig = figure(
         side + 0.8 + room, side + room, left=0.6 + room, bottom=0.95 + room * 0.8, top=0.55
     )
@@ -46,12 +48,11 @@ def confusion(study: Study, frame: int) -> Figure:
                 fontsize=9,
                 color="white" if fraction[i, j] > 0.55 else "black",
             )
-    names = [name if len(name) < 14 else name[:13] + "…" for name in study.classes[:count]]
     axes.set_xticks(
         range(count),
         names,
-        rotation=45 if max(map(len, names)) > 4 else 0,
-        ha="right" if max(map(len, names)) > 4 else "center",
+        rotation=45 if longest > 4 else 0,
+        ha="right" if longest > 4 else "center",
     )
     axes.set_yticks(range(count), names)
     axes.set(xlabel="predicted", ylabel="true")
@@ -72,7 +73,7 @@ def roc(study: Study, frame: int) -> Figure:
     others.
     """
     points, probabilities = study.evaluate(frame)
-    fig = figure(10.4, 4.7, top=0.5)
+    fig = figure(9.4, 4.4, top=0.5)
     left, right = fig.subplots(1, 2)
     class_indices = [1] if len(study.classes) == 2 else range(min(len(study.classes), len(COLORS)))
     skipped = []
@@ -103,7 +104,7 @@ def roc(study: Study, frame: int) -> Figure:
         axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
         faint_grid(axes)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="best", fontsize=8)
+            axes.legend(loc="best", fontsize=9)
     return headline(
         fig,
         f"{study.settings.name}: ROC and precision-recall",
@@ -122,16 +123,16 @@ def residuals(study: Study, frame: int) -> Figure:
     """Predicted against true values, and the residuals."""
     points, predicted = study.evaluate(frame)
     names = study.prepared.target_names[:4]
-    fig = figure(11.4, 3.3 * len(names) + 1.4, top=0.5)
+    fig = figure(10.0, 2.9 * len(names) + 1.4, top=0.5, gap=0.9)
     rows = fig.subplots(len(names), 3, squeeze=False)
     for target, (panels, name) in enumerate(zip(rows, names, strict=True)):
         true, predictions = points.y[:, target].astype(float), predicted[:, target]
         residual = true - predictions
-        panels[0].plot(true, predictions, ".", color=color(0), alpha=0.5, markersize=4)
+        panels[0].plot(true, predictions, ".", color=color(0), alpha=0.6, markersize=6)
         center = float(true.mean())
         panels[0].axline((center, center), slope=1, color=SOFT, linewidth=1, linestyle=":")
         panels[0].set(xlabel=f"true {name}", ylabel=f"predicted {name}")
-        panels[1].plot(predictions, residual, ".", color=color(0), alpha=0.5, markersize=4)
+        panels[1].plot(predictions, residual, ".", color=color(0), alpha=0.6, markersize=6)
         panels[1].axhline(0, color=SOFT, linewidth=1, linestyle=":")
         panels[1].set(xlabel=f"predicted {name}", ylabel="true - predicted")
         panels[2].hist(residual, bins=30, color=color(0), alpha=0.8)

@@ -10,11 +10,25 @@ from mlplab.pictures.colors import Floats, rgb
 from mlplab.pictures.diagram import Column, Diagram, build_diagram, unit_maps
 from mlplab.pictures.registry import picture
 from mlplab.pictures.study import Study
-from mlplab.pictures.style import INK, NEGATIVE, POSITIVE, SOFT, figure, headline, map_picture
+from mlplab.pictures.style import (
+    INK,
+    NEGATIVE,
+    POSITIVE,
+    SOFT,
+    caption,
+    figure,
+    headline,
+    in_lines,
+    map_picture,
+)
 
 MAP_SIZE = 40
-NODE_SIZE = 0.82  # relative to the distance between two units
-LAYER_DISTANCE = 2.2  # between two layers, in units
+UNIT = 0.6  # distance between two units, in inches
+NODE_SIZE = 0.82  # relative to that distance
+LAYER_DISTANCE = 2.8  # between two layers, in units
+MARGIN = 2.4  # beside the first and the last layer, for names, in units
+TEXT, SMALL = 11.5, 10.5  # points; eight units fill a slide
+NAME_LINES = {(12, 3): TEXT, (17, 4): 8.0}  # characters in a line of a name, lines -> points
 
 
 @picture(moving=True)
@@ -25,10 +39,12 @@ def units(study: Study, frame: int) -> Figure:
     diagram = build_diagram(study)
     tallest = max(len(column.units) for column in diagram.columns)
     columns = len(diagram.columns)
-    bottom = 1.05 if study.plane.note else 0.75
+    width = max(5.6, UNIT * ((columns - 1) * LAYER_DISTANCE + 2 * MARGIN))
+    remarks = (_legend(study), diagram.note, study.plane.note)
+    bottom = 0.25 + 1.25 / 72 * SMALL * (1 + caption(width, *remarks, size=SMALL).count("\n"))
     fig = figure(
-        max(5.6, 0.8 * ((columns - 1) * LAYER_DISTANCE + 3.5)),
-        0.8 * (tallest + 1.25) + 0.4 + bottom,
+        width,
+        UNIT * (tallest + 1.8) + 0.4 + bottom,
         left=0.05,
         right=0.05,
         top=0.4,
@@ -48,23 +64,22 @@ def units(study: Study, frame: int) -> Figure:
         _names(axes, study, column, positions[i])
         axes.text(
             i * LAYER_DISTANCE,
-            tallest / 2 + 0.35,
+            tallest / 2 + 0.2,
             _title(column, last) + ("" if limits is None else _scale(limits)),
             ha="center",
             va="bottom",
-            fontsize=9.5,
+            fontsize=TEXT,
         )
     axes.set(
-        xlim=(-1.75, (columns - 1) * LAYER_DISTANCE + 1.75),
-        ylim=(-tallest / 2 - 0.2, tallest / 2 + 1.05),
+        xlim=(-MARGIN, (columns - 1) * LAYER_DISTANCE + MARGIN),
+        ylim=(-tallest / 2 - 0.2, tallest / 2 + 1.6),
         aspect="equal",
     )
     return headline(
         fig,
         f"{study.settings.name}: the output of each unit at epoch {int(study.frames.epoch[frame])}",
-        _legend(study),
-        diagram.note,
-        study.plane.note,
+        *remarks,
+        remark_size=SMALL,
     )
 
 
@@ -196,12 +211,20 @@ def _names(axes: Axes, study: Study, column: Column, positions: list[tuple[float
     )
     for unit, (x, y) in zip(column.units, positions, strict=True):
         if unit < len(names):
+            name, size = _in_lines(names[unit])
             axes.text(
                 x + (0.5 if last else -0.5),
                 y,
-                names[unit] if len(names[unit]) <= 12 else names[unit][:11] + "…",
+                name,
                 ha="left" if last else "right",
                 va="center",
-                fontsize=8.5,
+                fontsize=size,
                 color=SOFT,
             )
+
+
+def _in_lines(name: str) -> tuple[str, float]:
+    """A name in lines that fit beside a unit, and their size; a very long name is cut."""
+    tried = [(*in_lines(name, *space), size) for space, size in NAME_LINES.items()]
+    text, _, size = next((fit for fit in tried if fit[1]), tried[-1])
+    return text, size

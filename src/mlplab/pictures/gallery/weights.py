@@ -11,7 +11,7 @@ from mlplab.pictures.style import DIVERGING, SOFT, figure, headline
 
 MAX_UNITS = 32
 COLUMNS, FEW = 8, 5  # images in a row, also if they fill at most two rows
-SIZE = 1.3  # of an image, in inches
+SIZE = 1.05  # of an image, in inches
 
 
 @picture()
@@ -33,7 +33,7 @@ def weights(study: Study, frame: int) -> Figure | None:
         right=0.2,
         bottom=bottom,
         top=top,
-        gap=0.6,
+        gap=0.7,
     )
     panels = np.atleast_1d(fig.subplots(rows, columns)).ravel()
     largest = max(float(np.abs(layers[0][:, units]).max()), 1e-12)
@@ -42,7 +42,7 @@ def weights(study: Study, frame: int) -> Figure | None:
     for axes, unit, name in zip(panels, units, names, strict=False):
         image = layers[0][:, unit].reshape(side, side)
         axes.imshow(image, cmap=DIVERGING, vmin=-largest, vmax=largest, interpolation="nearest")
-        axes.set_title(name, fontsize=9, color=SOFT)
+        axes.set_title(name, fontsize=10.5, color=SOFT)
     total = layers[0].shape[1]
     chosen = f"{len(units)} of {total} units, those with the largest outgoing weights"
     return headline(

@@ -7,7 +7,7 @@ Shapes: K = 1 member, P = 2 parameters.
 """
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -120,17 +120,30 @@ def _paths(surface: Surface) -> dict[str, Floats]:
     }
 
 
-def optimizers(upto: int = STEPS) -> Figure:
-    """Draw the paths of six optimizers on five surfaces up to step `upto`.
+DRAWN = {"optimizers": tuple(_methods(SURFACES[0]))}
+REMARKS = {
+    "momentum": "momentum overshoots the minimum and swings back",
+    "nag": "nag looks ahead and overshoots less than momentum",
+    "sgd": "plain descent (sgd) stays longest at the saddle",
+    "adagrad": "adagrad's steps become smaller and smaller",
+    "rmsprop": "rmsprop passes the saddle quickly",
+    "adam": "adam passes the saddle quickly, with some momentum",
+}
+
+
+def optimizers(names: Sequence[str] = DRAWN["optimizers"], upto: int = STEPS) -> Figure:
+    """Draw the paths of optimizers on five surfaces up to step `upto`.
 
     The surfaces are a bowl, a ravine, Rosenbrock's function, a saddle and Beale's function.
     """
-    fig = figure(14.4, 9.7, left=0.5, right=0.3, bottom=1.05, top=0.8)
+    fig = figure(11.6, 7.9, left=0.5, right=0.25, bottom=1.1, top=0.8, gap=0.95)
     panels = list(fig.subplots(2, 3).flat)
     for axes, surface in zip(panels, SURFACES, strict=False):
         _surface(axes, surface)
-        axes.set_xlabel(_learning_rates(surface), fontsize=9)
+        axes.set_xlabel(_learning_rates(surface, names), fontsize=10)
         for i, (name, full_trajectory) in enumerate(_paths(surface).items()):
+            if name not in names:
+                continue
             trajectory = full_trajectory[: upto * surface.step_multiplier + 1]
             axes.plot(
                 *trajectory.T,
@@ -150,17 +163,17 @@ def optimizers(upto: int = STEPS) -> Figure:
             )
     last = panels[len(SURFACES)]
     last.set_axis_off()
-    last.legend(*fig.axes[0].get_legend_handles_labels(), loc="upper left", fontsize=12)
+    last.legend(*fig.axes[0].get_legend_handles_labels(), loc="upper left", fontsize=12, ncols=2)
     last.text(
         0.02,
-        0.3,
-        textwrap.fill(
-            "momentum overshoots the minimum and swings back; nag looks ahead and overshoots less;"
-            " plain descent stays longest at the saddle, which the adaptive methods pass quickly",
-            44,
+        0.55,
+        "\n".join(
+            textwrap.fill(REMARKS[name], 37, subsequent_indent="  ")
+            for name in REMARKS
+            if name in names
         ),
         transform=last.transAxes,
-        fontsize=10,
+        fontsize=10.5,
         va="top",
         color=INK,
     )
@@ -168,13 +181,14 @@ def optimizers(upto: int = STEPS) -> Figure:
         fig,
         "Optimizers on functions of two parameters, from the same start",
         "white cross: start; star: minimum; below each surface: the learning rate of each method",
+        remark_size=11,
     )
 
 
-def _learning_rates(surface: Surface) -> str:
-    rates = [f"{name} {float(method.lr):.2g}" for name, method in _methods(surface).items()]
-    half = len(rates) // 2
-    return ", ".join(rates[:half]) + "\n" + ", ".join(rates[half:])
+def _learning_rates(surface: Surface, names: Sequence[str]) -> str:
+    methods = _methods(surface).items()
+    rates = [f"{name} {float(method.lr):.2g}" for name, method in methods if name in names]
+    return "\n".join(", ".join(rates[i : i + 3]) for i in range(0, len(rates), 3))
 
 
 def _surface(axes: Axes, surface: Surface) -> None:

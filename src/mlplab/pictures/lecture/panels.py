@@ -26,7 +26,7 @@ def grid_of_panels(
     font_size = 7.0
     if len(captions) <= MAX_LARGE:
         columns, width, height, font_size = min(len(captions), 3), 4.4, 2.5, CAPTION
-    characters = int(0.92 * width * 72 / (CHARACTER_WIDTH * font_size))
+    characters = int(0.97 * width * 72 / (CHARACTER_WIDTH * font_size))
     texts = [
         "\n".join(textwrap.fill(line, characters, break_on_hyphens=False) for line in lines)
         for lines in captions.values()

@@ -48,19 +48,23 @@ def _ignoring_glyphs() -> Iterator[None]:
 
 
 def write_picture(study: Study, picture: Picture, folder: Path, dark: bool = False) -> bytes | None:
-    """Write NAME.png into the folder and return its bytes; None if the picture does not apply to
-    the run.
+    """Write NAME.png, with `dark` NAME-dark.png, into the folder and return its bytes; None if the
+    picture does not apply to the run.
     """
     png_bytes = draw(study, picture, dark=dark)
     if png_bytes is not None:
         make_folder(folder)
-        write_bytes_atomic(folder / f"{picture.name}.png", png_bytes)
+        write_bytes_atomic(_file(picture, folder, dark), png_bytes)
     return png_bytes
 
 
-def draw_all(study: Study, folder: Path, dark: bool = False) -> Iterator[tuple[str, float]]:
-    """Write every picture that applies to the run; yields its name and drawing time in seconds."""
+def _file(picture: Picture, folder: Path, dark: bool) -> Path:
+    return folder / f"{picture.name}{'-dark' if dark else ''}.png"
+
+
+def draw_all(study: Study, folder: Path, dark: bool = False) -> Iterator[tuple[Path, float]]:
+    """Write every picture that applies to the run; yields its file and drawing time in seconds."""
     for picture in pictures():
         started = time.monotonic()
         if write_picture(study, picture, folder, dark):
-            yield picture.name, time.monotonic() - started
+            yield _file(picture, folder, dark), time.monotonic() - started
