@@ -168,8 +168,8 @@ Trained = tuple[PreparedMember, Outcome]
 
 
 def with_others(chosen: Sequence[cases.Case]) -> list[tuple[Trained, list[Outcome]]]:
-    """Train cases, and what each is compared with: its healthy twin, or other starts. All starts of a
-    stuck case are cases themselves.
+    """Train cases, and what each is compared with: its healthy twin, or other starts. All starts
+    of a stuck case are cases themselves.
     """
     if chosen[0].ailment == "stuck":
         trained = train([case.settings() for case in chosen])
