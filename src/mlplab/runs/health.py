@@ -29,9 +29,7 @@ MAX_SECONDS = 5.0
 """Processor time of a run up to which `mlplab doctor` trains these."""
 MAX_STEPS = 5_000
 MAX_WORK = 3e7
-"""Steps, and epochs x rows x parameters, up to which the end of a training does, in about a second
-at most.
-"""
+"""Steps, and epochs x rows x parameters, up to which the end of a training does: about 0.1 s."""
 
 
 def findings_json(
