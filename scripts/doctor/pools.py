@@ -94,12 +94,15 @@ HELD_OUT = Pool(
     (
         (Problem(("dataset=playground_xor", "dataset.noise=10"), 0.95, 200), "2"),
         (Problem(("dataset=playground_xor", "dataset.noise=10"), 0.95, 200), "3"),
-        (
-            Problem(
-                ("dataset=checkerboard", "dataset.num_tiles=2", "dataset.num_samples=300"),
-                *(0.95, 200),
-            ),
-            "3",
+        *(
+            (
+                Problem(
+                    ("dataset=checkerboard", "dataset.num_tiles=2", "dataset.num_samples=300"),
+                    *(0.95, 200),
+                ),
+                hidden,
+            )
+            for hidden in ("2", "3")
         ),
     ),
 )
