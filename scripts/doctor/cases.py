@@ -1,7 +1,5 @@
 """The trainings on which the doctor is calibrated and measured: healthy ones, and ones with one
 change that makes them ill.
-
-The pools `calibration` and `held_out` share no dataset and no structure.
 """
 
 from __future__ import annotations
@@ -12,99 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pools import POOLS, Pool, Problem
 
 from mlplab.config import settings_from_overrides
 from mlplab.config.builder import build
 from mlplab.config.edit_stored import apply_overrides
 from mlplab.data.tabular.arrays_dataset import with_data
 from mlplab.data.tabular.collecting import collect
+from mlplab.data.tabular.in_memory import InMemoryData
 from mlplab.randomness import numpy_generator
 from mlplab.settings import Settings
 
+SMALL = ("8-8", "16", "10-10", "20", "12-10", "18")
+"""Structures that cannot learn wrong labels by heart."""
+SIBLINGS = 24
+"""Starts of one training of which those that fail while others succeed are stuck."""
+
 Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """(x, y, generator) -> x, y: what is done to a table before it is split."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A dataset, the test score that a run which learned it well has, and its length."""
-
-    dataset: tuple[str, ...]
-    good: float  # accuracy, or R2
-    epochs: int = 150
-    classes: bool = True
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Datasets and structures of one half of the study."""
-
-    problems: tuple[Problem, ...]
-    structures: tuple[str, ...]
-    two_dimensional: tuple[Problem, ...]  # which too few units cannot learn
-    stuck: tuple[tuple[tuple[str, ...], str], ...]  # a dataset, and hidden layers that may fail
-
-
-CALIBRATION = Pool(
-    (
-        Problem(("dataset=xor", "dataset.num_samples=400"), 0.93),
-        Problem(("dataset=radial", "dataset.num_samples=600"), 0.85, 300),
-        Problem(("dataset=moons",), 0.94),
-        Problem(("dataset=blobs", "dataset.num_features=4", "dataset.seed=1"), 0.9, 80),
-        Problem(("dataset=iris",), 0.85, 100),
-        Problem(("dataset=breast_cancer",), 0.92, 15),
-        Problem(("dataset=playground_circle",), 0.95),
-        Problem(("dataset=sine", "dataset.num_samples=400"), 0.95, 300, False),
-        Problem(("dataset=quadratic", "dataset.num_samples=200"), 0.95, 200, False),
-        Problem(("dataset=friedman1",), 0.8, 100, False),
-        Problem(("dataset=diabetes",), 0.3, 15, False),
-    ),
-    ("8-8", "16", "16-16", "32-16", "24-24-24"),
-    (
-        Problem(("dataset=radial", "dataset.num_samples=600"), 0.9, 300),
-        Problem(("dataset=playground_circle",), 0.95, 200),
-        Problem(("dataset=moons",), 0.95, 200),
-        Problem(("dataset=sine", "dataset.num_samples=400"), 0.9, 300, False),
-    ),
-    (
-        (("dataset=boolean",), "2"),
-        (("dataset=boolean",), "3"),
-        (("dataset=xor", "dataset.num_samples=300"), "2"),
-        (("dataset=xor", "dataset.num_samples=300"), "3"),
-    ),
-)
-HELD_OUT = Pool(
-    (
-        Problem(("dataset=circles", "dataset.noise=0.08"), 0.94),
-        Problem(("dataset=three_classes", "dataset.num_samples=800"), 0.85, 300),
-        Problem(("dataset=wine",), 0.88, 30),
-        Problem(("dataset=checkerboard", "dataset.num_tiles=2", "dataset.num_samples=600"), 0.9),
-        Problem(("dataset=playground_gauss",), 0.95, 60),
-        Problem(("dataset=playground_xor",), 0.93),
-        Problem(("dataset=linear",), 0.95, 60),
-        Problem(("dataset=cubic", "dataset.num_samples=300"), 0.95, 200, False),
-        Problem(("dataset=absolute", "dataset.num_samples=300"), 0.95, 200, False),
-        Problem(("dataset=sinc", "dataset.num_samples=400"), 0.9, 300, False),
-        Problem(("dataset=playground_plane",), 0.95, 80, False),
-        Problem(("dataset=swiss_roll",), 0.9, 150, False),
-    ),
-    ("10-10", "20", "20-12", "12-12-12", "40-20"),
-    (
-        Problem(("dataset=circles",), 0.95, 200),
-        Problem(("dataset=three_classes", "dataset.num_samples=800"), 0.9, 300),
-        Problem(
-            ("dataset=checkerboard", "dataset.num_tiles=3", "dataset.num_samples=900"), 0.8, 300
-        ),
-        Problem(("dataset=sinc", "dataset.num_samples=400"), 0.9, 300, False),
-    ),
-    (
-        (("dataset=playground_xor", "dataset.noise=10"), "2"),
-        (("dataset=playground_xor", "dataset.noise=10"), "3"),
-        (("dataset=checkerboard", "dataset.num_tiles=2", "dataset.num_samples=300"), "2"),
-        (("dataset=checkerboard", "dataset.num_tiles=2", "dataset.num_samples=300"), "3"),
-    ),
-)
-POOLS = {"calibration": CALIBRATION, "held_out": HELD_OUT}
 
 
 @dataclass(frozen=True)
@@ -119,36 +42,45 @@ class Case:
     seed: int
     change: Change | None = None
     twin: Case | None = field(default=None, repr=False)
+    data_seed: int | None = None  # of the table and its splits; that of the run if it is None
 
     def settings(self, remedy: tuple[str, ...] = ()) -> Settings:
         """Return the settings, changed by a remedy."""
-        overrides = [*self.problem.dataset, *self.overrides, f"seed={self.seed}", "tracking=off"]
-        settings = settings_from_overrides(overrides)
+        problem = self.problem
+        dataset = () if problem.table else problem.dataset
+        overrides = [*dataset, *self.overrides, f"seed={self.seed}", "tracking=off"]
+        if self.data_seed is not None:
+            overrides.append(f"dataset.seed={self.data_seed}")
         data = None
-        if self.change is not None:
-            table = settings.dataset.make(numpy_generator(self.seed, "data"))
-            x, y = self.change(
-                table.x.copy(), table.y.copy(), np.random.default_rng([self.seed, 7])
-            )
-            data = collect(x, y if self.problem.classes else y.reshape(len(y), -1))
+        if problem.table is not None or self.change is not None:
+            data = self._table(overrides)
             kept = [
                 t for t in overrides if not t.startswith(("dataset=", "dataset.num", "dataset.n"))
             ]
-            kept = [t for t in kept if not t.startswith("dataset.seed")]
-            task = "classification" if self.problem.classes else "regression"
-            settings = settings_from_overrides(
-                [
-                    "dataset=arrays",
-                    f"dataset.data_hash={data.sha256}",
-                    f"dataset.task={task}",
-                    *kept,
-                ]
+            arrays = (
+                "dataset=arrays",
+                f"dataset.data_hash={data.sha256}",
+                f"dataset.task={'classification' if problem.classes else 'regression'}",
             )
+            overrides = [*arrays, *(t for t in kept if t not in problem.dataset)]
+        settings = settings_from_overrides(overrides)
         if remedy:
             settings = build(apply_overrides(settings.config, remedy, Path("case")))
         if data is not None:
             settings = dataclasses.replace(settings, dataset=with_data(settings.dataset, data))
         return settings
+
+    def _table(self, overrides: list[str]) -> InMemoryData:
+        """The table, changed."""
+        seed = self.seed if self.data_seed is None else self.data_seed
+        if self.problem.table is not None:
+            x, y = self.problem.table(np.random.default_rng([seed, 3]))
+        else:
+            made = settings_from_overrides(overrides).dataset.make(numpy_generator(seed, "data"))
+            x, y = made.x.copy(), made.y.copy()
+        if self.change is not None:
+            x, y = self.change(x, y, np.random.default_rng([seed, 7]))
+        return collect(x, y if self.problem.classes else y.reshape(len(y), -1))
 
 
 def healthy(pool: Pool, rng: np.random.Generator, problem: Problem | None = None) -> Case:
@@ -293,7 +225,7 @@ def label_noise(pool: Pool, rng: np.random.Generator) -> Case:
     problems = [p for p in pool.problems if p.classes and not _is_small(p)]
     case = healthy(pool, rng, problems[rng.integers(len(problems))])
     share = rng.uniform(0.2, 0.35)
-    small = [text for text in pool.structures if text in ("8-8", "16", "10-10", "20")]
+    small = [text for text in pool.structures if text in SMALL]
     return _with(
         case,
         "label_noise",
@@ -303,7 +235,7 @@ def label_noise(pool: Pool, rng: np.random.Generator) -> Case:
 
 
 def _is_small(problem: Problem) -> bool:
-    return problem.dataset[0].split("=")[1] in ("iris", "wine", "breast_cancer", "linear")
+    return problem.dataset[0].split("=")[1] in ("iris", "wine", "breast_cancer", "linear", "digits")
 
 
 def unscaled_inputs(pool: Pool, rng: np.random.Generator) -> Case:
@@ -354,14 +286,14 @@ def symmetric_start(pool: Pool, rng: np.random.Generator) -> Case:
 
 
 def stuck(pool: Pool, rng: np.random.Generator) -> Case:
-    """A structure that suffices from most starts; this one is kept if it failed."""
-    dataset, hidden = pool.stuck[rng.integers(len(pool.stuck))]
-    gate = dataset[0] == "dataset=boolean"
-    problem = Problem(dataset, 0.95, 1000 if gate else 200)
+    """A structure that suffices from many starts; this one is kept if it failed."""
+    problem, hidden = pool.stuck[rng.integers(len(pool.stuck))]
     case = healthy(pool, rng, problem)
-    batch = ("training=batch", "training.epochs=1500") if gate else ()
-    overrides = [t for t in case.overrides if not (gate and t.startswith("training"))]
-    case = dataclasses.replace(case, overrides=tuple(overrides))
+    batch = ()
+    if problem.dataset[0] == "dataset=boolean":
+        kept = [t for t in case.overrides if not t.startswith("training")]
+        case = dataclasses.replace(case, overrides=tuple(kept))
+        batch = ("training=batch", f"training.epochs={problem.epochs}")
     activation = f"activation={rng.choice(['tanh', 'sigmoid', 'relu'])}"
     return _with(case, "stuck", f"model.hidden={hidden}", activation, *batch)
 
@@ -391,6 +323,14 @@ MAKERS: dict[str, Callable[[Pool, np.random.Generator], Case]] = {
 
 
 def case(pool: str, ailment: str, number: int) -> Case:
-    """The case of this number: always the same."""
+    """The case of this number: always the same. Of "stuck", SIBLINGS numbers in a row are the
+    starts of one training.
+    """
+    start = 0
+    if ailment == "stuck":
+        number, start = divmod(number, SIBLINGS)
     key = [sorted(POOLS).index(pool), sorted(MAKERS).index(ailment), number]
-    return MAKERS[ailment](POOLS[pool], np.random.default_rng(key))
+    made = MAKERS[ailment](POOLS[pool], np.random.default_rng(key))
+    if ailment != "stuck":
+        return made
+    return dataclasses.replace(made, data_seed=made.seed, seed=made.seed + start)

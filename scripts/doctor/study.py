@@ -8,6 +8,8 @@ and goes on where it ended; `study.py --table FILE` prints the confusion matrix 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
 import sys
 import time
@@ -25,12 +27,13 @@ import cases
 from mlplab.doctor import Evidence, diagnose
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
-from mlplab.runs.health import restarts
+from mlplab.runs.health import at_end, restarts
 from mlplab.training import DataCache, Session, prepare_members
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import PreparedMember
 
 STARTS = 8  # seeds that show whether a start was unlucky
+KEPT = 3  # starts of one training that are stuck and kept
 HARM = 0.1  # how much worse than its twin an ill run is, in accuracy or R2
 
 
@@ -108,6 +111,18 @@ def is_true(
     return bool(good >= case.problem.good and value < good - HARM)
 
 
+def never_solved(chosen: Sequence[cases.Case]) -> list[bool]:
+    """Whether each case does badly after three times as many epochs, too."""
+    longer = []
+    for case in chosen:
+        epochs = next(t for t in case.overrides if t.startswith("training.epochs=")).split("=")[1]
+        longer.append(case.settings((f"training.epochs={3 * int(epochs)}",)))
+    return [
+        score(case, outcome) < case.problem.good - HARM
+        for case, (_, outcome) in zip(chosen, train(longer) if longer else [], strict=True)
+    ]
+
+
 def improved(case: cases.Case, before: Outcome, after: Outcome) -> bool:
     """Whether a remedy made the validation metric better."""
     if case.ailment == "overfitting":
@@ -149,64 +164,84 @@ def measures(evidence: Evidence) -> dict[str, float]:
     return {name: round(float(value), 5) for name, value in values.items()}
 
 
+Trained = tuple[PreparedMember, Outcome]
+
+
+def with_others(chosen: Sequence[cases.Case]) -> list[tuple[Trained, list[Outcome]]]:
+    """Train cases, and what each is compared with: its healthy twin, or other starts. All starts
+    of a stuck case are cases themselves.
+    """
+    if chosen[0].ailment == "stuck":
+        trained = train([case.settings() for case in chosen])
+        return [(pair, [outcome for _, outcome in trained]) for pair in trained]
+    variants = []
+    for case in chosen:
+        others = [case.twin] if case.twin is not None else []
+        if case.ailment == "too_few_units":
+            seeds = range(case.seed + 1, case.seed + STARTS + 1)
+            others = [dataclasses.replace(case, seed=seed) for seed in seeds]
+        variants.append([case.settings(), *(other.settings() for other in others)])
+    trained = iter(train([one for several in variants for one in several]))
+    groups = [[next(trained) for _ in several] for several in variants]
+    return [(first, [outcome for _, outcome in others]) for first, *others in groups]
+
+
 def study(pool: str, ailment: str, numbers: Sequence[int]) -> Iterator[dict[str, object]]:
     """Train and diagnose the cases of these numbers; those that are not what they were made to be
-    have `true` False.
+    have `true` False. Numbers of stuck cases are those of all starts of one training.
     """
     chosen = [cases.case(pool, ailment, number) for number in numbers]
-    flat, owners = [], []
-    for i, case in enumerate(chosen):
-        variants = [case.settings()]
-        if case.twin is not None and ailment not in ("stuck", "too_few_units"):
-            variants.append(case.twin.settings())
-        if ailment in ("stuck", "too_few_units"):
-            import dataclasses
-
-            variants += [
-                dataclasses.replace(case, seed=case.seed + k).settings()
-                for k in range(1, STARTS + 1)
-            ]
-        flat += variants
-        owners += [i] * len(variants)
-    trained = train(flat)
-    first = [owners.index(i) for i in range(len(chosen))]
-    kept = []
-    for i, case in enumerate(chosen):
-        mine = [pair for pair, owner in zip(trained, owners, strict=True) if owner == i]
-        (member, outcome), *others = mine
-        twin = others[0][1] if len(others) == 1 else None
-        true = is_true(case, member, outcome, twin, [other for _, other in others])
-        evidence = Evidence.of_outcome(member, outcome)
-        start = time.process_time()
-        alone = diagnose(evidence)
-        seconds = time.process_time() - start
-        diagnosis = diagnose(evidence, partial(restarts, member))
+    compared = list(zip(chosen, with_others(chosen), strict=True))
+    true_ones = [
+        is_true(case, member, outcome, others[0] if others else None, others)
+        for case, ((member, outcome), others) in compared
+    ]
+    if ailment == "stuck":
+        failed = list(itertools.compress(range(len(chosen)), true_ones))[: 2 * KEPT]
+        stay = never_solved([chosen[i] for i in failed])
+        kept = list(itertools.compress(failed, stay))[:KEPT]
+        true_ones = [i in kept for i in range(len(chosen))]
+    wanted = []
+    for number, (case, ((member, outcome), _)), true in zip(
+        numbers, compared, true_ones, strict=True
+    ):
         line = {
             "pool": pool,
             "ailment": ailment,
-            "number": numbers[i],
+            "number": number,
             "true": true,
             "dataset": case.problem.dataset[0],
             "status": outcome.status,
             "score": round(score(case, outcome), 4),
-            "at_end": [finding.name for finding in alone.findings],
-            "findings": [finding.name for finding in diagnosis.findings],
-            "overrides": list(diagnosis.findings[0].overrides) if diagnosis.findings else [],
-            "seconds": round(seconds, 5),
-            "measures": measures(evidence),
         }
-        kept.append((case, outcome, line))
-    wanted = [
-        (case, outcome, line)
-        for case, outcome, line in kept
-        if line["true"] and ailment != "healthy" and line["overrides"]
-    ]
+        if true or ailment != "stuck":
+            line |= diagnosed(member, outcome)
+        if true and ailment != "healthy" and line["overrides"]:
+            wanted.append((case, outcome, line))
+        else:
+            yield line
     changed = train([case.settings(tuple(line["overrides"])) for case, _, line in wanted])
     for (case, outcome, line), (_, after) in zip(wanted, changed, strict=True):
-        line["improved"] = improved(case, outcome, after)
-        line["after"] = round(score(case, after), 4)
-    assert len(first) == len(kept)
-    yield from (line for _, _, line in kept)
+        yield line | {"improved": improved(case, outcome, after), "after": score(case, after)}
+
+
+def diagnosed(member: PreparedMember, outcome: Outcome) -> dict[str, object]:
+    """What the doctor says of a run, when its training ends and later, and its processor time
+    without other starts.
+    """
+    evidence = Evidence.of_outcome(member, outcome)
+    start = time.process_time()
+    diagnose(evidence)
+    seconds = time.process_time() - start
+    ended = at_end(member, outcome, other_starts=True)
+    findings = diagnose(evidence, partial(restarts, member)).findings
+    return {
+        "at_end": [finding.name for finding in ended.findings],
+        "findings": [finding.name for finding in findings],
+        "overrides": list(findings[0].overrides) if findings else [],
+        "seconds": round(seconds, 5),
+        "measures": measures(evidence),
+    }
 
 
 def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
@@ -270,7 +305,7 @@ def main() -> None:
         count = sum(bool(line["true"]) for line in mine)
         number = len(mine)
         while count < wanted and number < args.limit:
-            size = min(12, wanted - count + 2)
+            size = cases.SIBLINGS if ailment == "stuck" else min(12, wanted - count + 2)
             with args.out.open("a") as file:
                 for line in study(args.pool, ailment, range(number, number + size)):
                     count += bool(line["true"])

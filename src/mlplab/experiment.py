@@ -181,7 +181,7 @@ def _train_and_record(
         if plotter is not None and outcome.status == "done":
             open_to_append(folder / DRAWING).close()
         spent, exact = checkpointer.elapsed, checkpointer.exact
-        health = findings_json(member, outcome, log)
+        health = findings_json(member, outcome, log, other_starts=True)
         modules = best.module(), last.module()
         summary = record.finish(outcome, *modules, session.device, spent, exact, stopped_by, health)
         log.info("%s: %s", outcome.status, outcome.reason)

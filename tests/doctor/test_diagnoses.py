@@ -10,7 +10,7 @@ from doctor_examples import EXAMPLES, settings_pair, train
 
 from mlplab.config.builder import build
 from mlplab.config.edit_stored import apply_overrides
-from mlplab.doctor import TITLES, Evidence, diagnose
+from mlplab.doctor import TITLES, Evidence, diagnose, thresholds
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,14 @@ def test_a_poor_minimum_and_too_few_units_are_distinguished_by_other_starts(pair
     ill, _ = pairs["too_few_units"]
     assert diagnose(ill, lambda: [0.6, 0.99]).findings[0].name == "stuck"
     assert diagnose(ill, lambda: [0.6, 0.6]).findings[0].name == "too_few_units"
+
+
+def test_memorizing_is_recognized_by_the_losses_alone(pairs, monkeypatch):
+    ill, _ = pairs["overfitting"]
+    monkeypatch.setattr(thresholds, "OVERFIT_SCORE_GAP", 1.0)
+    assert [finding.name for finding in diagnose(ill).findings] == ["overfitting"]
+    monkeypatch.setattr(thresholds, "BY_HEART_GAP", 10.0)
+    assert diagnose(ill).findings == ()
 
 
 def test_the_length_of_a_training_is_a_note(pairs):

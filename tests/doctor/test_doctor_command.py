@@ -39,6 +39,18 @@ def test_an_unhealthy_run_ends_with_its_finding_and_its_remedy(tmp_path, capsys)
     assert "health" not in json.loads((after / "summary.json").read_text())
 
 
+def test_a_short_training_tries_other_starts_to_tell_stuck_from_too_few_units(tmp_path):
+    clouds = ["dataset=xor", "dataset.num_samples=120", "dataset.seed=0", "optimizer.lr=0.02"]
+    short = ["training=minibatch", "training.epochs=80", "tracking=summary"]
+    names = []
+    for number, hidden in enumerate(["2", "1"]):
+        changed = [*clouds, *short, f"model.hidden={hidden}", "seed=2"]
+        run = mlplab.run(changed, tmp_path / str(number))
+        names += [finding["name"] for finding in run.summary["health"]]
+        assert "other starts that do well" in (run.folder / "log.txt").read_text()
+    assert names == ["stuck", "too_few_units"]
+
+
 def test_a_run_that_diverges_says_at_which_step_and_why(tmp_path, capsys):
     folder = tmp_path / "run"
     huge = ["optimizer=sgd", "optimizer.lr=1e30", "tracking=summary"]

@@ -19,7 +19,7 @@ def study(monkeypatch):
     import study
 
     yield study
-    for name in ("study", "cases"):
+    for name in ("study", "cases", "pools", "tables"):
         sys.modules.pop(name, None)
 
 

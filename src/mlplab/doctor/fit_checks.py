@@ -38,9 +38,10 @@ def overfitting(evidence: Evidence) -> Finding | None:
     """A loss of other rows that rose while that of the training rows fell."""
     gap, rise = overfit_gap(evidence), overfit_rise(evidence)
     score_gap = evidence.last_score("train") - evidence.last_score("val")
-    if not (gap > thresholds.OVERFIT_GAP and rise > thresholds.OVERFIT_RISE):
-        return None
-    if not score_gap > thresholds.OVERFIT_SCORE_GAP:  # a few rows can make the loss
+    by_heart = gap > thresholds.BY_HEART_GAP and rise > thresholds.BY_HEART_RISE
+    rose = gap > thresholds.OVERFIT_GAP and rise > thresholds.OVERFIT_RISE
+    # without a difference of the scores, a few rows can make the loss
+    if not (by_heart or (rose and score_gap > thresholds.OVERFIT_SCORE_GAP)):
         return None
     return Finding(
         "overfitting",

@@ -107,7 +107,7 @@ def wider(evidence: Evidence) -> tuple[str, ...]:
 def regularized(evidence: Evidence) -> tuple[str, ...]:
     """A penalty on the weights, tenfold if there is one."""
     l2 = evidence.settings.training.l2
-    return (f"training.l2={max(0.03, 10 * l2 if isinstance(l2, (int, float)) else 0.0):g}",)
+    return (f"training.l2={max(0.01, 10 * l2 if isinstance(l2, (int, float)) else 0.0):g}",)
 
 
 def hidden(widths: list[int]) -> str:

@@ -1,6 +1,6 @@
 """The limits between healthy and unhealthy measurements.
 
-Source: scripts/calibrate_doctor.py, whose results docs/doctor.md shows; the lecture's figures and
+Source: scripts/doctor/study.py, whose results docs/doctor.md shows; the lecture's figures and
 rules of thumb that they started from are named beside them.
 """
 
@@ -76,3 +76,7 @@ OVERFIT_SCORE_GAP = 0.08
 """Score of the training rows - score of the val rows at the end."""
 OVERFIT_RISE = 0.18
 """(val loss at the end - its minimum) / loss of outputs that are all 0."""
+BY_HEART_GAP = 0.85
+"""(val loss - train loss) as above, from which on the scores need not be asked."""
+BY_HEART_RISE = 0.1
+"""The rise of the val loss that suffices then."""

@@ -26,18 +26,25 @@ from mlplab.training.prepare import DataCache, PreparedMember, prepare_members
 STARTS = 8
 """Other starts that tell apart a poor minimum and too few units."""
 MAX_SECONDS = 5.0
-"""Processor time of a run up to which these are trained."""
+"""Processor time of a run up to which `mlplab doctor` trains these."""
+MAX_STEPS = 5_000
+MAX_WORK = 3e7
+"""Steps, and epochs x rows x parameters, up to which the end of a training does: about 0.1 s."""
 
 
 def findings_json(
-    member: PreparedMember, outcome: Outcome, log: logging.Logger | None = None
+    member: PreparedMember,
+    outcome: Outcome,
+    log: logging.Logger | None = None,
+    other_starts: bool = False,
 ) -> list[dict[str, object]]:
-    """Return the findings of a training that ended, as summary.json has them, and log them.
+    """Return the findings of a training that ended, as summary.json has them, and log them. With
+    `other_starts`, these are trained where they decide and cost little.
 
     A diagnosis that fails costs a line in the log and no result.
     """
     try:
-        findings = diagnose(Evidence.of_outcome(member, outcome)).findings
+        findings = at_end(member, outcome, other_starts).findings
     except Exception as error:  # of a plugin's component, too
         if log is not None:
             log.warning("no diagnosis: %s", failure_text(error))
@@ -46,6 +53,15 @@ def findings_json(
         assert log is not None
         log.info("health: %s %s", finding, finding.remedy)
     return [finding.to_json() for finding in findings]
+
+
+def at_end(member: PreparedMember, outcome: Outcome, other_starts: bool) -> Diagnosis:
+    """The diagnosis of a training that ended just now."""
+    work = outcome.epochs * len(member.prepared.train.real()) * outcome.theta_P.numel()
+    small = outcome.steps <= MAX_STEPS and work <= MAX_WORK
+    affordable = other_starts and small and outcome.status == "done"
+    evidence = Evidence.of_outcome(member, outcome)
+    return diagnose(evidence, partial(restarts, member) if affordable else None)
 
 
 def diagnosis_of(
