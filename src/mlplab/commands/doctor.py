@@ -92,6 +92,7 @@ def _overrides(args: Any) -> int:
     from mlplab.config.builder import build
     from mlplab.config.composer import Composer
     from mlplab.config.run_dir import check_folder
+    from mlplab.sweeps.source_job import open_source
 
     composed = Composer(args.target).compose_run()
     if composed.is_sweep:
@@ -100,6 +101,7 @@ def _overrides(args: Any) -> int:
             " `mlplab train -m` and pass its folder."
         )
     settings = build(composed)
+    open_source(settings)
     if args.out is not None:
         check_folder(args.out, "--out")
     with tempfile.TemporaryDirectory(prefix="mlplab-doctor-") as temporary:

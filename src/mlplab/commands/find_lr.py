@@ -90,6 +90,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     from mlplab.config.builder import build
     from mlplab.config.composer import Composer
     from mlplab.config.composition import all_folds
+    from mlplab.sweeps.source_job import open_source
 
     composer = Composer(args.overrides, args.config_dir)
     several = composer.search_override() or any(o.is_sweep_override() for o in composer.parsed)
@@ -101,7 +102,9 @@ def _settings(args: argparse.Namespace) -> Settings:
         )
     if all_folds(composed.config):
         composed.config["validation"]["fold"] = 0
-    return build(composed)
+    settings = build(composed)
+    open_source(settings)
+    return settings
 
 
 def _rates(args: argparse.Namespace) -> tuple[float, ...]:

@@ -73,10 +73,13 @@ def rerun(arguments: Sequence[str]) -> int:
         read_summary(args.folder)  # a damaged one is refused before the training
     from mlplab.commands.single_run import conclude
     from mlplab.runs.compare import compare_histories
+    from mlplab.sweeps.source_job import open_source
     from mlplab.terminal.suggested import train_arguments
     from mlplab.training import DataCache
 
     settings = settings_of_folder(args.folder, args.changes, trains=True)
+    if any(text.startswith("init_from=") for text in args.changes):
+        open_source(settings)
     overrides = (*user_overrides(args.folder), *args.changes)
     cache = DataCache()
     out = args.out or (default_folder(roots[-1], settings.name) if roots else None)

@@ -145,8 +145,11 @@ def _settings(
         plugins.load(list(plugin_files))
         from mlplab.config.builder import build
         from mlplab.config.composer import Composer
+        from mlplab.sweeps.source_job import open_source
 
-        return build(Composer(overrides, config_dirs).compose_run()), None
+        settings = build(Composer(overrides, config_dirs).compose_run())
+        open_source(settings)
+        return settings, None
     folder = existing_folder(Path(folders[0]), plugin_files)
     require_run(folder, "step")
     load_plugins(folder, plugin_files)

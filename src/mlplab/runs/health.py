@@ -16,7 +16,7 @@ from mlplab.errors import MlplabError, failure_text
 from mlplab.io.files import load_weights
 from mlplab.io.reading import reading
 from mlplab.model.model import Model
-from mlplab.runs.initial_weights_file import read_copy
+from mlplab.runs.initial_weights import with_stored_weights
 from mlplab.settings import Settings
 from mlplab.training import Session
 from mlplab.training.history import History
@@ -59,7 +59,7 @@ def diagnosis_of(
     """Diagnose a finished, diverged or interrupted run from its configuration, data, measurements
     and weights. Raises MlplabError if the data cannot be read.
     """
-    settings = replace(settings, initial=read_copy(folder))
+    settings = with_stored_weights(settings)
     [member] = prepare_members([settings], cache)
     last = _last_model(folder, settings, best)
     with reading(folder / "summary.json"):
