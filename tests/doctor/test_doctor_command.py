@@ -56,7 +56,8 @@ def test_the_folder_of_a_run_is_diagnosed_as_its_training_was(ill, capsys):
     assert f"Try: mlplab rerun {ill} initializer=" in output
     assert main(["doctor", str(ill), "--json"]) == 0
     stored = json.loads((ill / "summary.json").read_text())["health"]
-    assert json.loads(capsys.readouterr().out) == stored
+    document = json.loads(capsys.readouterr().out)
+    assert (document["format"], document["findings"]) == ("mlplab-doctor-1", stored)
     [finding] = mlplab.load(ill).diagnose()
     assert (finding.name, finding.to_json()) == ("symmetric_start", stored[0])
 
@@ -66,7 +67,7 @@ def test_a_healthy_run_has_no_findings(tmp_path, capsys):
     assert run.diagnose() == []
     assert "health" not in run.summary
     assert main(["doctor", str(run.folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == []
+    assert json.loads(capsys.readouterr().out)["findings"] == []
 
 
 def test_overrides_are_trained_and_diagnosed_and_the_remedy_is_tried(tmp_path, capsys):
@@ -89,7 +90,12 @@ def test_the_jobs_of_a_sweep(jobs, tmp_path, capsys):
     assert "2 jobs: 1 without a finding" in output
     assert "symmetric start" in output
     assert main(["doctor", f"{sweep}:0", "--json"]) == 0
-    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["symmetric_start"]
+    document = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in document["findings"]] == ["symmetric_start"]
+    assert main(["doctor", str(sweep), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["format"] == "mlplab-doctor-sweep-1"
+    assert [len(document["findings"][number]) for number in ("0", "1")] == [1, 0]
     assert main(["report", str(sweep)]) == 0
     with (sweep / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
