@@ -26,7 +26,7 @@ from mlplab.training.prepare import DataCache, PreparedMember, prepare_members
 STARTS = 8
 """Other starts that tell apart a poor minimum and too few units."""
 MAX_SECONDS = 5.0
-"""Processor time of a run up to which these are trained."""
+"""Processor time of a run up to which these are trained, each for its whole length."""
 
 
 def findings_json(
@@ -80,7 +80,8 @@ def diagnosis_of(
         metrics,
     )
     spent = summary.get("cpu_seconds")
-    affordable = isinstance(spent, (int, float)) and spent < MAX_SECONDS
+    is_whole = summary["status"] == "done" and not summary.get("time_limited")
+    affordable = is_whole and isinstance(spent, (int, float)) and spent < MAX_SECONDS
     with torch.no_grad():
         return diagnose(evidence, partial(restarts, member) if affordable else None)
 
