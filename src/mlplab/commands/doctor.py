@@ -16,7 +16,9 @@ from mlplab.commands.folder_arguments import (
     existing_folder,
     kind,
     load_plugins,
+    plugin_option,
 )
+from mlplab.commands.one_configuration import settings_of_overrides
 from mlplab.commands.table_output import print_document
 from mlplab.errors import ConfigError
 from mlplab.terminal.output import note
@@ -43,15 +45,12 @@ OPTIONS: Options = {
         "help": "seeds that --try trains of each (default: 4)",
     },
     **JSON_OPTION,
-    "--out": {
+    "-o --out": {
+        "metavar": "FOLDER",
         "type": Path,
         "help": "for overrides: the folder of the run (default: a temporary one)",
     },
-    "--plugin": {
-        "action": "append",
-        "default": [],
-        "help": "Python file with plugins that the run or sweep used; may be repeated",
-    },
+    **plugin_option("with plugins that the run or sweep used"),
 }
 _USAGE = (
     "`mlplab doctor DIR`, with the folder of a run or a sweep, or `mlplab doctor KEY=VALUE ...`"
@@ -75,6 +74,11 @@ def doctor(arguments: Sequence[str]) -> int:
             return _sweep(folder, args.plugin, args.json, args.tries)
         load_plugins(folder, args.plugin)
         return _run(folder, args.json, args.seeds if args.tries else 0)
+    if folders := [text for text in args.target if _names_folder(text)]:
+        raise ConfigError(
+            f"`mlplab doctor` takes the folder of one run or sweep, or overrides, not {folders[0]}"
+            " and more. `mlplab rerun` trains a run with overrides."
+        )
     return _overrides(args)
 
 
@@ -88,19 +92,9 @@ def _overrides(args: Any) -> int:
 
     plugins.load(args.plugin)
     from mlplab import experiment
-    from mlplab.config.builder import build
-    from mlplab.config.composer import Composer
     from mlplab.config.run_dir import check_folder
-    from mlplab.sweeps.source_job import open_source
 
-    composed = Composer(args.target).compose_run()
-    if composed.is_sweep:
-        raise ConfigError(
-            "`mlplab doctor` trains one run: give each key one value, or train the sweep with"
-            " `mlplab train -m` and pass its folder."
-        )
-    settings = build(composed)
-    open_source(settings)
+    settings = settings_of_overrides("doctor", args.target)
     if args.out is not None:
         check_folder(args.out, "--out")
     with tempfile.TemporaryDirectory(prefix="mlplab-doctor-") as temporary:

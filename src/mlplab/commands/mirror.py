@@ -11,6 +11,7 @@ from mlplab.commands.folder_arguments import (
     Options,
     Parser,
     kind,
+    plugin_option,
     require_plan,
 )
 from mlplab.config.run_dir import split_job
@@ -40,11 +41,7 @@ OPTIONS: Options = {
         "help": "send weights.safetensors too",
     },
     "--follow": {"action": "store_true", "help": argparse.SUPPRESS},
-    "--plugin": {
-        "action": "append",
-        "default": [],
-        "help": "Python file that registers a tracker; may be repeated",
-    },
+    **plugin_option("that registers a tracker"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from importlib import import_module
 
 from mlplab.cli import COMMANDS
@@ -18,7 +19,7 @@ _OF_TRAINING = {
 
 
 def options(command: str) -> Options:
-    """Return the arguments of a command, without those of every command."""
+    """Return the arguments of a command that its help shows, without those of every command."""
     if names := _OF_TRAINING.get(command):
         return {name: flags.OPTIONS[name] for name in names if name not in COMMON_OPTIONS}
     module = COMMANDS[command].function.partition(":")[0]
@@ -26,7 +27,8 @@ def options(command: str) -> Options:
     tokens = COMMANDS[command].usage.replace("[", " ").split()
     names_folder = {"folder", "target"} & set(table)
     has_folder = not names_folder and bool({"DIR", "DIR]", "RUN"} & set(tokens))
-    return {**FOLDER_OPTIONS, **table} if has_folder else table
+    shown = {name: one for name, one in table.items() if one.get("help") != SUPPRESS}
+    return {**FOLDER_OPTIONS, **shown} if has_folder else shown
 
 
 def flag_names(command: str) -> list[str]:

@@ -90,9 +90,7 @@ def restarts(member: PreparedMember) -> list[float]:
     """The train scores of the run from other starts, all drawn, on the same data."""
     name = "accuracy" if member.prepared.task.classifies else "r2"
     members = [
-        replace(
-            member, settings=replace(member.settings, seed=member.settings.seed + k, initial=None)
-        )
+        replace(member, settings=replace(member.settings.with_next_seed(k), initial=None))
         for k in range(1, STARTS + 1)
     ]
     session = Session.of(members)
