@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab import metrics
 from mlplab.config import plugins, security
 from mlplab.config.builder import build
 from mlplab.config.composer import Composer
@@ -55,6 +54,8 @@ def _check_plugins(config: Mapping[str, object], folder: Path) -> None:
             f" registered it{_plugin_of(folder)}. Pass the file again with --plugin; in Python,"
             " import it, or run the cell that registers it, before mlplab.load."
         )
+    from mlplab import metrics  # which imports torch
+
     training = config.get("training")
     monitor = training.get("monitor") if isinstance(training, dict) else None
     known = {"auto", *(name for task in metrics.FINAL for name in metrics.names_for(task))}
