@@ -58,14 +58,12 @@ def run(
     from mlplab.config.builder import build
     from mlplab.config.composer import Composer, override_list
     from mlplab.interactive import Run
+    from mlplab.sweeps.source_job import open_source
 
     composed = Composer(override_list(overrides)).compose_run()
     run_folder = _run_folder(folder, composed)
     settings = build(composed)
-    if settings.init_from is not None:
-        from mlplab.sweeps.open_job import with_opened_source
-
-        settings = with_opened_source(settings)
+    open_source(settings)
     finished = experiment.run(
         settings, run_folder, quiet=quiet, callbacks=callbacks, on_result=_printer(quiet)
     )
@@ -123,6 +121,7 @@ def fit(
     from mlplab.data.tabular.arrays_dataset import with_data
     from mlplab.data.tabular.collecting import collect
     from mlplab.interactive import Run
+    from mlplab.sweeps.source_job import open_source
 
     changes = override_list(overrides)
     data = collect(X, y, sample_weight)
@@ -132,6 +131,7 @@ def fit(
     composed = Composer([*data_overrides, *changes]).compose_run()
     settings = build(composed)
     settings = replace(settings, dataset=with_data(settings.dataset, data))
+    open_source(settings)
     run_folder = _run_folder(folder, composed)
     finished = experiment.run(
         settings, run_folder, quiet=quiet, callbacks=callbacks, on_result=_printer(quiet)

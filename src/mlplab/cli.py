@@ -30,13 +30,13 @@ EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "diverged": 3, "interrupted"
 
 
 def exit_code(summary: Mapping[str, Any]) -> int:
-    """Return the exit code for a run or sweep with this summary."""
+    """Return the exit code for a run or sweep with this summary: with debug=overfit, a run that is
+    done and has not learned its rows has failed.
+    """
     status = str(summary["status"])
-    return (
-        128 + int(summary["signal"])
-        if status == "interrupted" and summary.get("signal")
-        else EXIT_CODES[status]
-    )
+    if status == "interrupted" and summary.get("signal"):
+        return 128 + int(summary["signal"])
+    return EXIT_CODES["failed" if status == "done" and summary.get("learned") is False else status]
 
 
 @dataclass(frozen=True)

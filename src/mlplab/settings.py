@@ -110,6 +110,10 @@ class Settings:
         """Return the settings as they apply when they are read back from a run or a sweep."""
         return replace(self, dataset=self.dataset.stored_in(folder), folder=folder)
 
+    def with_next_seed(self, k: int) -> Settings:
+        """Return the settings with the seed that is k after theirs; 0 follows the highest one."""
+        return replace(self, seed=(self.seed + k) % 2**32)
+
     def choice(self, group: str) -> str:
         """Return the name of the group's choice, such as "adam", as the configuration has it."""
         node = self.config.get(group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -156,3 +157,17 @@ def test_verbose_shows_the_log(capfd):
 def test_the_version(arguments, capsys):
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("mlplab ")
+
+
+def test_no_command_imports_torch_to_show_its_help():
+    """Which would take seconds."""
+    code = (
+        "import contextlib, io, sys\n"
+        "from mlplab.cli import COMMANDS, main\n"
+        "for name in COMMANDS:\n"
+        "    if name != 'train':\n"
+        "        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "            main([name, '--help'])\n"
+        "    assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules), name\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

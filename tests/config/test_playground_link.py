@@ -192,6 +192,8 @@ def test_the_command_trains_a_link(tmp_path, monkeypatch, capsys):
     assert "optimizer.lr=0.03" not in notes
     assert "discretize" in notes
     assert main(["train", "--from-link", "nonsense"]) == 2
+    for command in ("plan", "list"):
+        assert main([command, "--from-link", link]) == 2
 
 
 # Training

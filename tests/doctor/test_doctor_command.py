@@ -103,6 +103,10 @@ def test_the_jobs_of_a_sweep(jobs, tmp_path, capsys):
     assert "symmetric start" in output
     assert main(["doctor", f"{sweep}:0", "--json"]) == 0
     assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["symmetric_start"]
+    assert main(["doctor", str(sweep), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["format"] == "mlplab-doctor-sweep-1"
+    assert [len(document["findings"][number]) for number in ("0", "1")] == [1, 0]
     assert main(["report", str(sweep)]) == 0
     with (sweep / "results.csv").open() as file:
         rows = list(csv.DictReader(file))

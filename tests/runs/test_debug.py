@@ -44,6 +44,7 @@ def test_what_cannot(capfd):
     tiny = ["dataset=diabetes", "model.hidden=[]", "optimizer.lr=1e-9"]
     assert main(["train", *tiny, "debug=overfit", *QUICK]) == 1
     output = capfd.readouterr().out
+    assert main(["rerun", str(printed_folder(output))]) == 1
     assert "no, the network does not learn 10 rows in 2,000 steps" in output
     assert "find-lr" in output
 
@@ -71,10 +72,19 @@ def test_one_batch_of_each_split(capfd):
     assert {len(getattr(prepared, name)) for name in ("train", "val", "test")} == {7}
 
 
-@pytest.mark.parametrize("arguments", [["-m", "seeds=2"], ["-m", "optimizer.lr=0.1,0.2"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "seeds=2"],
+        ["-m", "optimizer.lr=0.1,0.2"],
+        ["validation=kfold"],
+        ["-m", "sweep.trials=2", "optimizer.lr=interval(0.01,0.1)"],
+    ],
+)
 def test_a_sweep_is_refused(arguments, capfd):
     assert main(["train", "experiment=xor_mlp", "debug=fast", *arguments]) == 2
     assert "one configuration" in capfd.readouterr().err
+    assert not Path("outputs").exists()
 
 
 def test_an_unknown_mode_is_refused(capfd):

@@ -106,10 +106,37 @@ def test_members_of_a_sweep_start_from_it(source):
     assert torch.equal(run.model.theta_KP, source.model.theta_KP)
 
 
-def test_a_job_of_a_pack_is_a_source():
+def test_a_rerun_may_start_from_another_run(source, capfd):
+    other = mlplab.run([*SOURCE, "seed=9"], folder="other")
+    mlplab.run([*SOURCE, *STILL, "init_from=source"], folder="tuned")
+    assert main(["rerun", "tuned", "init_from=other", "--out", "again"]) == 0
+    assert torch.equal(mlplab.load("again").model.theta_KP, other.model.theta_KP)
+
+
+def test_a_job_of_a_pack_is_a_source(capfd):
     mlplab.sweep([*SOURCE, "seeds=3", "tracking.jobs=packed"], folder="sweep")
-    run = mlplab.run([*SOURCE, *STILL, "init_from=sweep:2"])
+    run = mlplab.run([*SOURCE, *STILL, "init_from=sweep:2"], folder="tuned")
     assert torch.equal(run.model.theta_KP, mlplab.load("sweep", job=2).model.theta_KP)
+    shutil.rmtree("sweep/jobs")
+    arguments = [*SOURCE, "init_from=sweep:1", "--rates", "3", "--seeds", "1", "--steps", "2"]
+    assert main(["find-lr", *arguments]) in (0, 1)  # which opens the job, too
+    assert main(["rerun", "tuned", "init_from=sweep:0", "--out", "again"]) == 0
+    expected = mlplab.load("sweep", job=0).model.theta_KP
+    assert torch.equal(mlplab.load("again").model.theta_KP, expected)
+
+
+@pytest.mark.parametrize("jobs", ["packed", "folders"])
+def test_a_sweep_keeps_the_weights_that_its_jobs_start_from(jobs, source, capfd):
+    changes = [*SOURCE, "init_from=source,null", f"tracking.jobs={jobs}"]
+    mlplab.sweep([*changes, "seeds=2"], folder="sweep")
+    shutil.rmtree("source")
+    mlplab.run([*SOURCE, "seed=9"], folder="source")  # in its place
+    mlplab.sweep([*changes, "seeds=3"], folder="sweep")
+    copies = [load_weights(path)[0]["theta"] for path in Path("sweep/initial_weights").iterdir()]
+    assert [torch.equal(copy, source.model.theta_KP[0]) for copy in copies] == [True]
+    assert main(["rerun", "sweep:0", "--check"]) == 0
+    numbers = mlplab.load("sweep", job=0).diagnosis()
+    assert numbers.findings == ()
 
 
 def test_batch_normalization_brings_its_statistics():

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import Options, Parser, existing_folder, kind, load_plugins
+from mlplab.commands.folder_arguments import (
+    Options,
+    Parser,
+    existing_folder,
+    kind,
+    load_plugins,
+    plugin_option,
+)
 from mlplab.commands.table_output import TABLE_OPTIONS, asks_for_table, print_table
 from mlplab.errors import ConfigError
 
@@ -16,12 +23,7 @@ OPTIONS: Options = {
         "type": Path,
         "help": "a folder, or SWEEP:NUMBER for a job",
     },
-    "--plugin": {
-        "metavar": "FILE",
-        "action": "append",
-        "default": [],
-        "help": "Python file with plugins that a run or sweep used; may be repeated",
-    },
+    **plugin_option("with plugins that a run or sweep used"),
     **TABLE_OPTIONS,
 }
 

@@ -16,7 +16,10 @@ from mlplab.commands.folder_arguments import (
     existing_folder,
     kind,
     load_plugins,
+    plugin_option,
 )
+from mlplab.commands.one_configuration import settings_of_overrides
+from mlplab.commands.table_output import print_document
 from mlplab.config.override_lines import key_of
 from mlplab.errors import ConfigError
 from mlplab.io.files import json_text
@@ -45,15 +48,12 @@ OPTIONS: Options = {
         "help": "seeds that --try trains of each (default: 4)",
     },
     **JSON_OPTION,
-    "--out": {
+    "-o --out": {
+        "metavar": "FOLDER",
         "type": Path,
         "help": "for overrides: the folder of the run (default: a temporary one)",
     },
-    "--plugin": {
-        "action": "append",
-        "default": [],
-        "help": "Python file with plugins that the run or sweep used; may be repeated",
-    },
+    **plugin_option("with plugins that the run or sweep used"),
 }
 _USAGE = (
     "`mlplab doctor DIR`, with the folder of a run or a sweep, or `mlplab doctor KEY=VALUE ...`"
@@ -77,6 +77,11 @@ def doctor(arguments: Sequence[str]) -> int:
             return _sweep(folder, args.plugin, args.json, args.tries)
         load_plugins(folder, args.plugin)
         return _run(folder, args.json, args.seeds if args.tries else 0)
+    if folders := [text for text in args.target if _names_folder(text)]:
+        raise ConfigError(
+            f"`mlplab doctor` takes the folder of one run or sweep, or overrides, not {folders[0]}"
+            " and more. `mlplab rerun` trains a run with overrides."
+        )
     return _overrides(args)
 
 
@@ -90,17 +95,9 @@ def _overrides(args: Any) -> int:
 
     plugins.load(args.plugin)
     from mlplab import experiment
-    from mlplab.config.builder import build
-    from mlplab.config.composer import Composer
     from mlplab.config.run_dir import check_folder
 
-    composed = Composer(args.target).compose_run()
-    if composed.is_sweep:
-        raise ConfigError(
-            "`mlplab doctor` trains one run: give each key one value, or train the sweep with"
-            " `mlplab train -m` and pass its folder."
-        )
-    settings = build(composed)
+    settings = settings_of_overrides("doctor", args.target)
     if args.out is not None:
         check_folder(args.out, "--out")
     with tempfile.TemporaryDirectory(prefix="mlplab-doctor-") as temporary:
@@ -121,6 +118,7 @@ def _run(folder: Path, as_json: bool, seeds: int, base: Sequence[str] | None = N
     run, cache = load(folder), DataCache()
     diagnosis = run.diagnosis(cache)
     if as_json:
+        # a list, which is empty for a healthy run
         modes.write_document(json_text([finding.to_json() for finding in diagnosis.findings]))
         return 0
     command = list(base) if base is not None else ["mlplab", "rerun", str(folder)]
@@ -186,8 +184,11 @@ def _sweep(folder: Path, plugins: Sequence[str], as_json: bool, tries: bool) -> 
 
     by_job = diagnose_jobs(folder)
     if as_json:
-        findings = {number: [f.to_json() for f in one.findings] for number, one in by_job.items()}
-        modes.write_document(json_text(findings))
+        findings = {
+            str(number): [finding.to_json() for finding in one.findings]
+            for number, one in by_job.items()
+        }
+        print_document("doctor-sweep", {"folder": str(folder), "findings": findings})
         return 0
     counts = Counter(one.findings[0].title for one in by_job.values() if one.findings)
     healthy = sum(not one.findings for one in by_job.values())

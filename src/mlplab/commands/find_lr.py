@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import JSON_OPTION, Options, Parser
+from mlplab.commands.folder_arguments import (
+    CONFIG_DIR_OPTION,
+    JSON_OPTION,
+    Options,
+    Parser,
+    plugin_option,
+)
+from mlplab.commands.one_configuration import settings_of_overrides
 from mlplab.commands.table_output import print_document
 from mlplab.errors import ConfigError
 
@@ -40,18 +47,8 @@ OPTIONS: Options = {
         "help": f"write {FIGURE} and {DATA} there; otherwise nothing is written",
     },
     **JSON_OPTION,
-    "--config-dir -cd": {
-        "metavar": "DIR",
-        "action": "append",
-        "default": [],
-        "help": "folder with files of your own; may be repeated",
-    },
-    "--plugin": {
-        "metavar": "FILE",
-        "action": "append",
-        "default": [],
-        "help": "Python file that registers components; may be repeated",
-    },
+    **CONFIG_DIR_OPTION,
+    **plugin_option("that registers components"),
 }
 
 
@@ -65,8 +62,7 @@ def find_lr(arguments: Sequence[str]) -> int:
     from mlplab.config import plugins
 
     plugins.load(args.plugin)
-    settings = _settings(args)
-
+    settings = settings_of_overrides("find-lr", args.overrides, args.config_dir)
     rates = _rates(args)
     for key in ("steps", "seeds"):
         if getattr(args, key) is not None and getattr(args, key) < 1:
@@ -83,25 +79,6 @@ def find_lr(arguments: Sequence[str]) -> int:
         if figure is not None:
             print(figure)
     return 0 if result.suggestion is not None else 1
-
-
-def _settings(args: argparse.Namespace) -> Settings:
-    """Return the settings of the command line, of the first fold of a cross-validation."""
-    from mlplab.config.builder import build
-    from mlplab.config.composer import Composer
-    from mlplab.config.composition import all_folds
-
-    composer = Composer(args.overrides, args.config_dir)
-    several = composer.search_override() or any(o.is_sweep_override() for o in composer.parsed)
-    composed = None if several else composer.compose_run()
-    if composed is None or composed.is_multirun or composed.sweep.has_several_jobs:
-        raise ConfigError(
-            "`mlplab find-lr` tries the learning rates of one configuration: give each key one"
-            " value, without seeds= and sweep keys."
-        )
-    if all_folds(composed.config):
-        composed.config["validation"]["fold"] = 0
-    return build(composed)
 
 
 def _rates(args: argparse.Namespace) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from mlplab.commands.folder_arguments import (
     JSON_OPTION,
     Options,
     add_options,
+    plugin_option,
 )
 from mlplab.config.overrides import ROOT_KEYS
 from mlplab.config.root import GROUPS
@@ -30,12 +31,7 @@ OPTIONS: Options = {
         "default": [],
         "help": "folder with files of your own, such as experiment/NAME.yaml; may be repeated",
     },
-    "--plugin": {
-        "metavar": "FILE",
-        "action": "append",
-        "default": [],
-        "help": "Python file that registers components; may be repeated",
-    },
+    **plugin_option("that registers components"),
     "--from-link": {
         "metavar": "URL",
         "help": "train what a link to the TensorFlow Playground describes",

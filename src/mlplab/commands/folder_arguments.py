@@ -45,14 +45,31 @@ JSON_OPTION: Options = {
 }
 
 
-FOLDER_OPTIONS: Options = {
-    "folder": {"metavar": "DIR", "type": Path, "help": "a folder, or SWEEP:NUMBER for a job"},
-    "--plugin": {
-        "metavar": "FILE",
+CONFIG_DIR_OPTION: Options = {
+    "--config-dir -cd": {
+        "metavar": "DIR",
         "action": "append",
         "default": [],
-        "help": "Python file with plugins that the run or sweep used; may be repeated",
+        "help": "folder with files of your own; may be repeated",
     },
+}
+
+
+def plugin_option(meaning: str) -> Options:
+    """Return the option that names plugin files, each a "Python file" with this meaning."""
+    return {
+        "--plugin": {
+            "metavar": "FILE",
+            "action": "append",
+            "default": [],
+            "help": f"Python file {meaning}; may be repeated",
+        },
+    }
+
+
+FOLDER_OPTIONS: Options = {
+    "folder": {"metavar": "DIR", "type": Path, "help": "a folder, or SWEEP:NUMBER for a job"},
+    **plugin_option("with plugins that the run or sweep used"),
 }
 
 OUTPUT_OPTIONS: Options = {

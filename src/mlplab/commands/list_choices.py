@@ -122,7 +122,7 @@ def _sort(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str], bo
     from mlplab.commands.flags import parse
 
     flags = parse(arguments)
-    if flags.hydra or flags.multirun or len(flags.overrides) > 2:
+    if flags.hydra or flags.multirun or flags.link or len(flags.overrides) > 2:
         raise ConfigError(
             f"`mlplab list {' '.join(arguments)}` cannot be parsed. Usage: `mlplab list [GROUP"
             " [NAME]]`, optionally with --config-dir, --plugin and --json."

@@ -11,6 +11,7 @@ from mlplab.commands.folder_arguments import (
     Options,
     Parser,
     kind,
+    plugin_option,
     require_plan,
 )
 from mlplab.config.run_dir import split_job
@@ -40,11 +41,7 @@ OPTIONS: Options = {
         "help": "send weights.safetensors too",
     },
     "--follow": {"action": "store_true", "help": argparse.SUPPRESS},
-    "--plugin": {
-        "action": "append",
-        "default": [],
-        "help": "Python file that registers a tracker; may be repeated",
-    },
+    **plugin_option("that registers a tracker"),
 }
 
 
@@ -70,7 +67,6 @@ def mirror(arguments: Sequence[str]) -> int:
     plugins.load(args.plugin)
     from mlplab.mirroring.process import check_trackers
 
-    code = 0
     for shown, folder, number in selected:
         names = list(dict.fromkeys(args.to or _configured(folder)))
         if not names:
@@ -80,8 +76,8 @@ def mirror(arguments: Sequence[str]) -> int:
             )
         check_trackers(names, "--to")
         for name in names:
-            code |= _send(shown, folder, number, name, args.weights)
-    return code
+            _send(shown, folder, number, name, args.weights)
+    return 0
 
 
 def _selected(path: Path) -> tuple[Path, int | None]:
@@ -110,8 +106,8 @@ def _configured(folder: Path) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _send(shown: Path, folder: Path, number: int | None, name: str, weights: bool) -> int:
-    """Send what one tracker lacks, and print what that was; return 1 if it failed."""
+def _send(shown: Path, folder: Path, number: int | None, name: str, weights: bool) -> None:
+    """Send what one tracker lacks, and print what that was. Raises ConfigError if it fails."""
     from mlplab.mirroring.sending import Mirror
     from mlplab.mirroring.state import locked
     from mlplab.terminal.output import note
@@ -138,7 +134,6 @@ def _send(shown: Path, folder: Path, number: int | None, name: str, weights: boo
                 " command sends the rest later."
             ) from error
     print(f"{shown}: {_report(mirror)} sent to {name} ({mirror.target})")
-    return 0
 
 
 def _report(mirror: Mirror) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from argparse import SUPPRESS
 from importlib import import_module
 
 from mlplab.cli import COMMANDS
@@ -19,19 +19,16 @@ _OF_TRAINING = {
 
 
 def options(command: str) -> Options:
-    """Return the arguments of a command, without those of every command."""
+    """Return the arguments of a command that its help shows, without those of every command."""
     if names := _OF_TRAINING.get(command):
         return {name: flags.OPTIONS[name] for name in names if name not in COMMON_OPTIONS}
     module = COMMANDS[command].function.partition(":")[0]
-    table = {
-        names: settings
-        for names, settings in getattr(import_module(module), "OPTIONS", {}).items()
-        if settings.get("help") is not argparse.SUPPRESS
-    }
+    table: Options = getattr(import_module(module), "OPTIONS", {})
     tokens = COMMANDS[command].usage.replace("[", " ").split()
     names_folder = {"folder", "target"} & set(table)
     has_folder = not names_folder and bool({"DIR", "DIR]", "RUN"} & set(tokens))
-    return {**FOLDER_OPTIONS, **table} if has_folder else table
+    shown = {name: one for name, one in table.items() if one.get("help") != SUPPRESS}
+    return {**FOLDER_OPTIONS, **shown} if has_folder else shown
 
 
 def flag_names(command: str) -> list[str]:

@@ -39,6 +39,11 @@ def plan(arguments: Sequence[str]) -> int:
             "`mlplab plan` prints the jobs of a command line and does not support"
             f" {listing(flags.hydra)}."
         )
+    if flags.link is not None:
+        raise ConfigError(
+            "--from-link is for `mlplab train`, whose first line has the overrides of the link:"
+            " `mlplab plan` takes those."
+        )
     plugins.load(flags.plugins)
     begun = time.process_time()
     from mlplab.config.composer import Composer

@@ -35,7 +35,8 @@ OPTIONS: Options = {
         "action": "store_true",
         "help": "compare every metric of every epoch with the original run",
     },
-    "--out": {
+    "-o --out": {
+        "metavar": "FOLDER",
         "type": Path,
         "help": "the new folder (default: a unique one below outputs/, or below DIR: outputs=DIR)",
     },
@@ -63,23 +64,26 @@ def rerun(arguments: Sequence[str]) -> int:
         check_folder(args.out, "--out")
     from mlplab import experiment
     from mlplab.config import settings_of_folder
-    from mlplab.runs import default_folder
     from mlplab.runs.flat_config import user_overrides
     from mlplab.runs.provenance import command_flags
     from mlplab.runs.run import read_summary, require_weights
+    from mlplab.runs.run_training import new_folder
 
     if args.check:
         require_weights(args.folder)
         read_summary(args.folder)  # a damaged one is refused before the training
     from mlplab.commands.single_run import conclude
     from mlplab.runs.compare import compare_histories
+    from mlplab.sweeps.source_job import open_source
     from mlplab.terminal.suggested import train_arguments
     from mlplab.training import DataCache
 
     settings = settings_of_folder(args.folder, args.changes, trains=True)
+    if any(text.startswith("init_from=") for text in args.changes):
+        open_source(settings)
     overrides = (*user_overrides(args.folder), *args.changes)
     cache = DataCache()
-    out = args.out or (default_folder(roots[-1], settings.name) if roots else None)
+    out = args.out or (new_folder(settings, roots[-1]) if roots else None)
     flags = [token for flag in command_flags(args.folder) for token in flag]
     settings = dataclasses.replace(
         settings, overrides=overrides, command=train_arguments(overrides, flags)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import Options, Parser, check_output
+from mlplab.commands.folder_arguments import Options, Parser, check_output, plugin_option
 from mlplab.config import plugins
 from mlplab.config.search_path import config_folders, shipped_folder
 from mlplab.config.yaml_render import SCHEMA_FILE
@@ -24,12 +24,7 @@ OPTIONS: Options = {
         "default": [],
         "help": "folder with files of your own, whose names the schema accepts; may be repeated",
     },
-    "--plugin": {
-        "metavar": "FILE",
-        "action": "append",
-        "default": [],
-        "help": "Python file with components that the schema describes; may be repeated",
-    },
+    **plugin_option("with components that the schema describes"),
     "--force": {"action": "store_true", "help": "replace any file"},
 }
 

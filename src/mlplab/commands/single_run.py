@@ -29,6 +29,7 @@ def train_one(composed: Composed, as_json: bool = False) -> int:
 
     settings = build(composed)
     from mlplab import experiment
+    from mlplab.sweeps.source_job import open_source
     from mlplab.terminal.output import note
     from mlplab.training import DataCache
 
@@ -36,14 +37,11 @@ def train_one(composed: Composed, as_json: bool = False) -> int:
         if layer.activation is not None and (warning := layer.activation.warning()):
             note(warning)
             break
-    if settings.init_from is not None:
-        from mlplab.sweeps.open_job import with_opened_source
-
-        settings = with_opened_source(settings)
+    open_source(settings)
     cache = DataCache()
     on_result = partial(conclude, cache=cache, as_json=as_json)
     run = experiment.run(settings, folder, cache=cache, on_result=on_result)
-    return exit_code(run.summary) or int(run.summary.get("learned") is False)
+    return exit_code(run.summary)
 
 
 def conclude(

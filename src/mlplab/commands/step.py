@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import (
+    CONFIG_DIR_OPTION,
     JSON_OPTION,
     Options,
     Parser,
     check_output,
     existing_folder,
     load_plugins,
+    plugin_option,
     require_run,
 )
+from mlplab.commands.one_configuration import settings_of_overrides
 from mlplab.commands.table_output import print_document
 from mlplab.config import plugins
 from mlplab.errors import ConfigError
@@ -47,18 +50,8 @@ OPTIONS: Options = {
     "-o --out": {"metavar": "FILE", "type": Path, "help": "draw it: FILE.svg, .png or .html"},
     "--dark": {"action": "store_true", "help": "draw on a dark ground"},
     "--force": {"action": "store_true", "help": "replace FILE"},
-    "--config-dir -cd": {
-        "metavar": "DIR",
-        "action": "append",
-        "default": [],
-        "help": "folder with files of your own; may be repeated",
-    },
-    "--plugin": {
-        "metavar": "FILE",
-        "action": "append",
-        "default": [],
-        "help": "Python file with plugins; may be repeated",
-    },
+    **CONFIG_DIR_OPTION,
+    **plugin_option("with plugins"),
 }
 
 
@@ -143,10 +136,7 @@ def _settings(
         raise ConfigError(f"`mlplab step` takes one run, not {len(folders)}: {', '.join(folders)}.")
     if not folders:
         plugins.load(list(plugin_files))
-        from mlplab.config.builder import build
-        from mlplab.config.composer import Composer
-
-        return build(Composer(overrides, config_dirs).compose_run()), None
+        return settings_of_overrides("step", overrides, config_dirs), None
     folder = existing_folder(Path(folders[0]), plugin_files)
     require_run(folder, "step")
     load_plugins(folder, plugin_files)

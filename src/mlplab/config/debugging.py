@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mlplab.errors import ConfigError
 from mlplab.schema import rules
 from mlplab.training_options import Batch, Training
 
@@ -34,6 +35,14 @@ def for_debugging(mode: str, fields: dict[str, Any]) -> dict[str, Any]:
         "optimizer": _without(fields["optimizer"], "weight_decay"),
         "loss": _without(fields["loss"], "label_smoothing"),
     }
+
+
+def several_jobs(mode: object, what: str) -> ConfigError:
+    """Return the error for a sweep or search, as `what` calls it, with the key `debug`."""
+    return ConfigError(
+        f"debug={mode} tries one configuration, and this describes {what}: give each key one value,"
+        " without seeds= and validation=kfold, or leave out debug."
+    )
 
 
 def _without(component: C, key: str) -> C:

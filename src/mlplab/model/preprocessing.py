@@ -121,8 +121,8 @@ class Preprocessing:
         does.
         """
         if self.input_features is not None:
-            self.input_features.apply(columns_NR, source, first)
-        return self.scaled(columns_NR)
+            columns_NR = self.input_features.apply(columns_NR, source, first)
+        return self.feature_scaler.apply(columns_NR)
 
     def in_target_units(self, values: np.ndarray) -> np.ndarray:
         """Return scaled values [N, T] in the units of the target; probabilities stay unchanged."""

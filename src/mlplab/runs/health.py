@@ -16,7 +16,7 @@ from mlplab.errors import MlplabError, failure_text
 from mlplab.io.files import load_weights
 from mlplab.io.reading import reading
 from mlplab.model.model import Model
-from mlplab.runs.initial_weights_file import read_copy
+from mlplab.runs.initial_weights import with_stored_weights
 from mlplab.settings import Settings
 from mlplab.training import Session
 from mlplab.training.history import History
@@ -75,7 +75,7 @@ def diagnosis_of(
     """Diagnose a finished, diverged or interrupted run from its configuration, data, measurements
     and weights. Raises MlplabError if the data cannot be read.
     """
-    settings = replace(settings, initial=read_copy(folder))
+    settings = with_stored_weights(settings)
     [member] = prepare_members([settings], cache)
     last = _last_model(folder, settings, best)
     with reading(folder / "summary.json"):
@@ -96,7 +96,8 @@ def diagnosis_of(
         metrics,
     )
     spent = summary.get("cpu_seconds")
-    affordable = isinstance(spent, (int, float)) and spent < MAX_SECONDS
+    is_whole = summary["status"] == "done" and not summary.get("time_limited")
+    affordable = is_whole and isinstance(spent, (int, float)) and spent < MAX_SECONDS
     with torch.no_grad():
         return diagnose(evidence, partial(restarts, member) if affordable else None)
 
@@ -105,9 +106,7 @@ def restarts(member: PreparedMember) -> list[float]:
     """The train scores of the run from other starts, all drawn, on the same data."""
     name = "accuracy" if member.prepared.task.classifies else "r2"
     members = [
-        replace(
-            member, settings=replace(member.settings, seed=member.settings.seed + k, initial=None)
-        )
+        replace(member, settings=replace(member.settings.with_next_seed(k), initial=None))
         for k in range(1, STARTS + 1)
     ]
     session = Session.of(members)

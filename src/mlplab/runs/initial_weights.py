@@ -1,7 +1,7 @@
-"""The weights that `init_from` names: read from a run, and kept with the run that starts from them.
+"""The weights that `init_from` names: read from a run, and kept with what starts from them.
 
-The copy, initial_weights.safetensors in the folder of the new run, is what a resumption or a rerun
-reads: the source may change or be deleted.
+The copy in the folder of the new run or sweep is what a resumption or a rerun reads: the source may
+change or be deleted.
 """
 
 from __future__ import annotations
@@ -22,13 +22,21 @@ from mlplab.training import PreparedMember, Session
 
 def with_initial_weights(settings: Settings) -> Settings:
     """Return settings with the weights that `init_from` names, from the copy in the folder that the
-    settings were read from if it has one. Raises ConfigError if there are none.
+    settings were read from if it has one of this source. Raises ConfigError if there are none.
     """
+    settings = with_stored_weights(settings)
     if settings.init_from is None or settings.initial is not None:
         return settings
-    if settings.folder is not None and (copy := read_copy(settings.folder)) is not None:
-        return replace(settings, initial=copy)
     return replace(settings, initial=_of_run(settings.init_from))
+
+
+def with_stored_weights(settings: Settings) -> Settings:
+    """Return settings with the weights that `init_from` names if the folder that the settings were
+    read from has a copy of them.
+    """
+    if settings.init_from is None or settings.folder is None or settings.initial is not None:
+        return settings
+    return replace(settings, initial=read_copy(settings.folder, settings.init_from))
 
 
 def _of_run(reference: str) -> InitialWeights:

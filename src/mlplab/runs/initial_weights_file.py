@@ -1,20 +1,42 @@
-"""initial_weights.safetensors, the copy of the weights from which a run with `init_from` starts."""
+"""The copies of the weights that `init_from` names: initial_weights.safetensors of a run, and one
+file for each source in initial_weights/ of a sweep.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 from mlplab.io.files import load_weights, parse_json, weights_bytes, write_bytes_atomic
+from mlplab.io.links import make_folder
 from mlplab.io.reading import reading
 from mlplab.network.initial_weights import InitialWeights
 from mlplab.network.layout import Entry
 
-FILE, FORMAT = "initial_weights.safetensors", "mlplab-initial-weights-1"
+FILE, FOLDER, FORMAT = "initial_weights.safetensors", "initial_weights", "mlplab-initial-weights-1"
 
 
 def write_copy(initial: InitialWeights, folder: Path) -> None:
     """Write the weights into the folder of the run that starts from them."""
+    _write(initial, folder / FILE)
+
+
+def write_copy_of_sweep(initial: InitialWeights, sweep: Path) -> None:
+    """Write the weights into the folder of the sweep with jobs that start from them, unless it has
+    weights of this source: all of its jobs start from the same ones.
+    """
+    path = _path_in_sweep(sweep, initial.source)
+    if not path.is_file():
+        make_folder(path.parent)
+        _write(initial, path)
+
+
+def _path_in_sweep(sweep: Path, source: str) -> Path:
+    return sweep / FOLDER / f"{hashlib.sha256(source.encode()).hexdigest()[:16]}.safetensors"
+
+
+def _write(initial: InitialWeights, path: Path) -> None:
     about = {
         "source": initial.source,
         "sha256": initial.digest,
@@ -24,17 +46,21 @@ def write_copy(initial: InitialWeights, folder: Path) -> None:
     }
     tensors = {"theta": initial.theta_P, **{f"buffer.{n}": v for n, v in initial.buffers.items()}}
     metadata = {"format": FORMAT, "about": json.dumps(about)}
-    write_bytes_atomic(folder / FILE, weights_bytes(tensors, metadata))
+    write_bytes_atomic(path, weights_bytes(tensors, metadata))
 
 
-def read_copy(folder: Path) -> InitialWeights | None:
-    """Return the weights that the run in a folder started from, None if it has no copy of any.
+def read_copy(folder: Path, source: str) -> InitialWeights | None:
+    """Return the weights of a source that the folder of a run or a sweep has a copy of, or None.
 
     Raises StateError if the file is damaged.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return None
+    for path in (folder / FILE, _path_in_sweep(folder, source)):
+        if path.is_file() and (initial := _read(path)).source == source:
+            return initial
+    return None
+
+
+def _read(path: Path) -> InitialWeights:
     with reading(path):
         tensors, metadata = load_weights(path)
         if metadata.get("format") != FORMAT:

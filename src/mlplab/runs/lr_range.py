@@ -178,9 +178,7 @@ def try_rates(
     training = dataclasses.replace(settings.training, steps=steps, patience=None)
     optimizers = [dataclasses.replace(settings.optimizer, lr=rate) for rate in rates]
     varied = [
-        dataclasses.replace(
-            settings, seed=(settings.seed + i) % 2**32, optimizer=optimizer, training=training
-        )
+        dataclasses.replace(settings.with_next_seed(i), optimizer=optimizer, training=training)
         for i in range(seeds)
         for optimizer in optimizers
     ]

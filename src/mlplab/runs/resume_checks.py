@@ -34,11 +34,15 @@ _UNSTORED = (
     *(("debug", None), ("init_from", None)),
 )
 """Keys with a value that is left out of checkpoints, since older ones do not have them."""
-_UNSTORED_TRAINING = (
-    *(("average", "none"), ("average_decay", 0.99), ("average_start", None)),
-    ("time_limit", None),
-)
-"""The same, of the group training."""
+_UNSTORED_OF_GROUP: Mapping[str, Sequence[tuple[str, object]]] = {
+    "dataset": (("features", None),),
+    "optimizer": (("form", "standard"),),
+    "training": (
+        *(("average", "none"), ("average_decay", 0.99), ("average_start", None)),
+        ("time_limit", None),
+    ),
+}
+"""The same, of the keys of a group."""
 
 
 def changed_keys(folder: Path, changes: Sequence[str]) -> list[str]:
@@ -79,9 +83,12 @@ def result_config(config: Mapping[str, object]) -> dict[str, object]:
 
 def stored_node(key: str, node: object) -> object:
     """Return a node of a configuration without keys and values that older versions do not have."""
-    if key != "training" or not isinstance(node, Mapping):
+    unstored = _UNSTORED_OF_GROUP.get(key)
+    if unstored is None or not isinstance(node, Mapping):
         return node
-    return {name: value for name, value in node.items() if (name, value) not in _UNSTORED_TRAINING}
+    if key == "dataset" and "ignore" in node:  # tables of files have always had `features`
+        return node
+    return {name: value for name, value in node.items() if (name, value) not in unstored}
 
 
 def split_hash(prepared: Prepared) -> str:

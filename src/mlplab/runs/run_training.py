@@ -115,8 +115,12 @@ def create_run_folder(settings: Settings, path: Path | None) -> RunFolder:
     """Create and lock the folder of a run: `path`, or a new one below outputs/."""
     if path is not None:
         return create(path)
-    below = "runs" if settings.debug is None else DEBUG
-    return create_unique(default_folder(DEFAULT_ROOT, settings.name, below))
+    return create_unique(new_folder(settings, DEFAULT_ROOT))
+
+
+def new_folder(settings: Settings, root: Path) -> Path:
+    """Return a new folder for a run below `root`, which is not created."""
+    return default_folder(root, settings.name, "runs" if settings.debug is None else DEBUG)
 
 
 class ProgressCallback(Callback):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mlplab.config import settings_of_folder
 from mlplab.runs.initial_weights import with_initial_weights
-from mlplab.settings import Settings
 from mlplab.terminal.output import digits
 from mlplab.training import Session, prepare_members
 from mlplab.training.outcome import Outcome
@@ -26,7 +24,7 @@ def try_overrides(folder: Path, overrides: Sequence[str], seeds: int) -> list[li
     Runs of one structure train as one population.
     """
     settings = [
-        _with_seed(with_initial_weights(settings_of_folder(folder, changes, trains=True)), k)
+        with_initial_weights(settings_of_folder(folder, changes, trains=True)).with_next_seed(k)
         for changes in ((), tuple(overrides))
         for k in range(seeds)
     ]
@@ -39,10 +37,6 @@ def try_overrides(folder: Path, overrides: Sequence[str], seeds: int) -> list[li
     rows = [[name, _range(before, name), _range(after, name)] for name in names]
     diverged = [sum(one.status == "diverged" for one in group) for group in (before, after)]
     return [*rows, *([["diverged", *map(str, diverged)]] if any(diverged) else [])]
-
-
-def _with_seed(settings: Settings, k: int) -> Settings:
-    return replace(settings, seed=settings.seed + k)
 
 
 def _range(outcomes: Sequence[Outcome], name: str) -> str:

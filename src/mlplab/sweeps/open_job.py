@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mlplab.config.run_dir import check_folder, split_job
+from mlplab.config.run_dir import check_folder
 from mlplab.errors import ConfigError, DataError, UnfinishedRunError
 from mlplab.io.links import make_folder
 from mlplab.runs.ensemble import Predictor
@@ -17,7 +17,6 @@ from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.runs.packs import FOLDER as PACKS
 from mlplab.runs.run import Run, load
 from mlplab.runs.run_index import summary_of
-from mlplab.settings import Settings
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.loaded_jobs import load_jobs, read_packed
 from mlplab.sweeps.execution.stores import PackStore, open_store
@@ -121,16 +120,6 @@ def load_job(sweep: Path, number: int) -> Run:
     _require_ended(plan, store, number)
     [run] = load_jobs(plan, store, [number])
     return run
-
-
-def with_opened_source(settings: Settings) -> Settings:
-    """Return settings whose `init_from` is a folder: that of the job, if it names one of a sweep,
-    which is made if the job is stored in a pack.
-    """
-    reference = None if settings.init_from is None else split_job(settings.init_from)
-    if reference is None:
-        return settings
-    return replace(settings, init_from=str(open_job(*reference)))
 
 
 def predictor(folder: Path, best: int | None = None) -> Predictor:

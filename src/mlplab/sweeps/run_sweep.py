@@ -21,7 +21,9 @@ from mlplab.errors import (
 )
 from mlplab.io.files import yaml_line
 from mlplab.mirroring.process import checked_trackers, mirrored
+from mlplab.network.initial_weights import InitialWeights
 from mlplab.runs.initial_weights import with_initial_weights
+from mlplab.runs.initial_weights_file import write_copy_of_sweep
 from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
@@ -44,6 +46,7 @@ from mlplab.sweeps.report.group_events import write_tensorboard
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.status import time_of_populations, write_end, write_start
 from mlplab.sweeps.report.write import write_results
+from mlplab.sweeps.source_job import open_source
 from mlplab.terminal.output import announce, note
 from mlplab.training import Callback, DataCache
 
@@ -87,8 +90,7 @@ def write_sweep_plan(
     if the engine's package is not installed.
     """
     engines.need(options.engine)  # before a folder is created
-    for one in {one.init_from: one for one in settings}.values():
-        with_initial_weights(one)  # which refuses what is no run
+    settings, sources = _with_sources(settings, folder)
     checked_trackers(settings)
     if not (folder / NAME).is_file():
         plan = planning.make_plan(settings, options, overrides, plugins, None, config_dirs)
@@ -109,7 +111,25 @@ def write_sweep_plan(
             if not quiet:
                 _note_changes(plan, old_hashes)
         write_plan(folder, plan)
+        for initial in sources:
+            write_copy_of_sweep(initial, folder)
     return plan
+
+
+def _with_sources(
+    settings: Sequence[Settings], folder: Path
+) -> tuple[Sequence[Settings], list[InitialWeights]]:
+    """Return settings that read the weights that `init_from` names from the folder of their sweep,
+    and these weights, of each source. Raises ConfigError for a source that is no run.
+    """
+    if not any(one.init_from for one in settings):
+        return settings, []
+    settings = [one if one.init_from is None else replace(one, folder=folder) for one in settings]
+    weights = []
+    for one in {one.init_from: one for one in settings}.values():
+        open_source(one)
+        weights.append(with_initial_weights(one).initial)
+    return settings, [initial for initial in weights if initial is not None]
 
 
 def _note_changes(plan: Plan, old_hashes: set[str]) -> None:

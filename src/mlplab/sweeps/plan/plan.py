@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.debugging import several_jobs
 from mlplab.config.override_lines import split
 from mlplab.config.run_dir import typed_outputs
 from mlplab.config.sweep_options import Sweep
@@ -205,7 +206,7 @@ def make_plan(
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
     if len(settings) > 1 and (modes := {s.debug for s in settings} - {None}):
-        raise ConfigError(f"debug={modes.pop()} tries one configuration: leave out -m, or debug.")
+        raise several_jobs(modes.pop(), f"{len(settings)} jobs")
     settings, options = limit_tracking(settings), options or Options()
     chosen = old.options.jobs if old else options.jobs or job_format(settings)
     options = dataclasses.replace(options, jobs=chosen)

@@ -226,7 +226,9 @@ class _JobReader:
             # the original is kept, so that its id stays its own
             stored[id(dataset)] = dataset, settings.stored_in(self._path.parent).dataset
         other = stored[id(dataset)][1]
-        return settings if other is dataset else dataclasses.replace(settings, dataset=other)
+        if other is dataset and settings.init_from is None:
+            return settings
+        return dataclasses.replace(settings, dataset=other, folder=self._path.parent)
 
 
 def _number(value: object, known: Collection[int] | None = None) -> int:

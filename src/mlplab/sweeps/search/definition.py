@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlplab.config.builder import Builder
 from mlplab.config.composer import Composer
+from mlplab.config.debugging import several_jobs
 from mlplab.config.sweep_options import Sweep as SweepOptions
 from mlplab.errors import ConfigError
 from mlplab.metrics import CHEAP
@@ -120,6 +121,8 @@ class Search:
                 f" or val/accuracy, not {self.objectives[0]}.",
             ),
         ]
+        if (mode := self.first.config.get("debug")) is not None:
+            raise several_jobs(mode, "a search")
         for is_violated, text in checks:
             if is_violated:
                 raise ConfigError(text)
