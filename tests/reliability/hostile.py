@@ -65,7 +65,7 @@ def command_lines() -> list[tuple[str, ...]]:
     """The command lines of all commands, from their usages; a new command is among them."""
     lines = []
     for name, command in COMMANDS.items():
-        usage = re.sub(r"[][]", " ", command.usage).split()
+        usage = re.sub(r"[][]", " ", command.usage.partition(" | ")[0]).split()
         assert usage[0] == name
         lines.append((name, *filter(None, (PLACEHOLDERS[token] for token in usage[1:]))))
     return [*lines, *MORE]
