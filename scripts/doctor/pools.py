@@ -1,7 +1,8 @@
 """The datasets and structures of the study.
 
-The pools share no dataset and no structure: `calibration`, on which limits and remedies were
-chosen, and `held_out` and `held_out_2`, on which the first and the second version were measured.
+`calibration` is the pool on which limits and remedies were chosen; `held_out` and `held_out_2` are
+those on which the first and the second version were measured. The pools share no structure but the
+narrowest, and no dataset, except that `plane_parity` and `playground_xor` resemble `xor`.
 """
 
 from __future__ import annotations
