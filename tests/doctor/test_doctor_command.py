@@ -56,7 +56,8 @@ def test_the_folder_of_a_run_is_diagnosed_as_its_training_was(ill, capsys):
     assert f"Try: mlplab rerun {ill} initializer=" in output
     assert main(["doctor", str(ill), "--json"]) == 0
     stored = json.loads((ill / "summary.json").read_text())["health"]
-    assert json.loads(capsys.readouterr().out) == stored
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"format": "mlplab-diagnosis-1", "findings": stored}
     [finding] = mlplab.load(ill).diagnose()
     assert (finding.name, finding.to_json()) == ("symmetric_start", stored[0])
 
@@ -66,13 +67,15 @@ def test_a_healthy_run_has_no_findings(tmp_path, capsys):
     assert run.diagnose() == []
     assert "health" not in run.summary
     assert main(["doctor", str(run.folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == []
+    assert json.loads(capsys.readouterr().out)["findings"] == []
 
 
 def test_overrides_are_trained_and_diagnosed_and_the_remedy_is_tried(tmp_path, capsys):
     assert main(["doctor", *ZEROS, "--try", "--seeds", "2"]) == 0
     output = capsys.readouterr().out
     assert "Try: mlplab train dataset=moons" in output
+    [suggested] = (line for line in output.splitlines() if "Try: mlplab train" in line)
+    assert suggested.count("initializer=") == 1
     [row] = (line.split() for line in output.splitlines() if line.startswith("val/accuracy"))
     before, after = float(row[1]), float(row[4])
     assert after > before + 0.2
@@ -89,7 +92,9 @@ def test_the_jobs_of_a_sweep(jobs, tmp_path, capsys):
     assert "2 jobs: 1 without a finding" in output
     assert "symmetric start" in output
     assert main(["doctor", f"{sweep}:0", "--json"]) == 0
-    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["symmetric_start"]
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)["findings"]] == [
+        "symmetric_start"
+    ]
     assert main(["report", str(sweep)]) == 0
     with (sweep / "results.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -17,10 +17,9 @@ from mlplab.commands.folder_arguments import (
     kind,
     load_plugins,
 )
+from mlplab.commands.table_output import print_document
 from mlplab.config.override_lines import key_of
 from mlplab.errors import ConfigError
-from mlplab.io.files import json_text
-from mlplab.terminal import modes
 from mlplab.terminal.output import note
 
 if TYPE_CHECKING:
@@ -121,7 +120,8 @@ def _run(folder: Path, as_json: bool, seeds: int, base: Sequence[str] | None = N
     run, cache = load(folder), DataCache()
     diagnosis = run.diagnosis(cache)
     if as_json:
-        modes.write_document(json_text([finding.to_json() for finding in diagnosis.findings]))
+        findings = [finding.to_json() for finding in diagnosis.findings]
+        print_document("diagnosis", {"findings": findings})
         return 0
     command = list(base) if base is not None else ["mlplab", "rerun", str(folder)]
     print("\n".join(_text(run, diagnosis, command)))
@@ -182,8 +182,8 @@ def _sweep(folder: Path, plugins: Sequence[str], as_json: bool, tries: bool) -> 
 
     by_job = diagnose_jobs(folder)
     if as_json:
-        findings = {number: [f.to_json() for f in one.findings] for number, one in by_job.items()}
-        modes.write_document(json_text(findings))
+        jobs = {str(n): [f.to_json() for f in one.findings] for n, one in by_job.items()}
+        print_document("diagnoses", {"jobs": jobs})
         return 0
     counts = Counter(one.findings[0].title for one in by_job.values() if one.findings)
     healthy = sum(not one.findings for one in by_job.values())
