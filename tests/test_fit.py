@@ -207,6 +207,7 @@ def test_a_longer_run_resumes_to_the_same_weights(y):
     longer = fit(X, y, overrides=["training.epochs=4"])
     by_command, by_python = (fit(X, y, folder=name) for name in ("one", "two"))
     assert main(["resume", str(by_command.folder), "training.epochs=4"]) == 0
+    assert main(["resume", str(by_command.folder), "training.epochs=1"]) == 2  # it has 4
     again = mlplab.fit(X, y, ["training.epochs=4"], resume=by_python.folder)
     assert torch.equal(weights(again), weights(longer))
     assert torch.equal(weights(mlplab.load("one")), weights(longer))

@@ -96,3 +96,9 @@ def test_names_of_the_module():
     assert mlplab.sklearn.MLPClassifier.__name__ == "MLPClassifier"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         mlplab.nothing  # noqa: B018
+
+
+def test_a_sweep_is_not_loaded_as_a_run(tmp_path):
+    (tmp_path / "plan.yaml").write_text("")
+    with pytest.raises(ConfigError, match="is the folder of a sweep: name one of its jobs"):
+        mlplab.load(tmp_path)

@@ -57,6 +57,7 @@ WRONG = [
     ("seed=-1", "seed"),
     ("seed=4294967296", "4294967295"),
     ("dataset.val=0.9", "test"),
+    ("-m model.width=4,8 seeds=2", "mlp has hidden"),
     # components that do not fit each other or the machine
     ("loss=mse", "dataset"),
     ("dataset=iris loss=bce", "2 classes"),

@@ -24,6 +24,7 @@ from mlplab.runs.resume_checks import (
     check_compatible,
     find_checkpoint,
     is_finished,
+    refuse_shorter,
     with_saved_engine,
 )
 from mlplab.runs.run import Run, load
@@ -120,6 +121,8 @@ def resume(
                     on_result(finished)
                 return finished
             saved, warnings = find_checkpoint(folder, step)
+            if step is None:
+                refuse_shorter(folder, saved, settings)
             member = prepare_members([with_saved_engine(settings, saved, allowed)], cache)[0]
             session, device = process.session(member)
             with log_to(folder) as log:

@@ -43,6 +43,8 @@ XOR = ("by_hand", "mlp", "perceptron")
         ("mlplab train --config-dir cfg experiment=mi", ["experiment=mine"]),
         ("mlplab train --plug", ["--plugin"]),
         ("mlplab list opt", ["optimizer"]),
+        ("mlplab step optimizer=adama", ["optimizer=adamax"]),
+        ("mlplab doctor optimizer=adama", ["optimizer=adamax"]),
         ("mlplab list optimizer adama", ["adamax"]),
         ("mlplab draw los", ["losses"]),
         ("mlplab resume outputs/a", []),

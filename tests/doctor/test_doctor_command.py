@@ -68,7 +68,8 @@ def test_the_folder_of_a_run_is_diagnosed_as_its_training_was(ill, capsys):
     assert f"Try: mlplab rerun {ill} initializer=" in output
     assert main(["doctor", str(ill), "--json"]) == 0
     stored = json.loads((ill / "summary.json").read_text())["health"]
-    assert json.loads(capsys.readouterr().out) == stored
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"format": "mlplab-diagnosis-1", "findings": stored}
     [finding] = mlplab.load(ill).diagnose()
     assert (finding.name, finding.to_json()) == ("symmetric_start", stored[0])
 
@@ -118,7 +119,7 @@ def test_the_jobs_of_a_sweep(jobs, tmp_path, capsys):
     ("arguments", "text"),
     [
         (["missing"], "is not a folder"),
-        (["optimizer.lr=0.1,0.2"], "one run"),
+        (["optimizer.lr=0.1,0.2"], "one value"),
         (["optimizer=adm"], "adam"),
         (["optimizer.lr=0.1", "--seeds", "0"], "at least one seed"),
     ],

@@ -47,6 +47,7 @@ def test_what_cannot(capfd):
     assert main(["rerun", str(printed_folder(output))]) == 1
     assert "no, the network does not learn 10 rows in 2,000 steps" in output
     assert "find-lr" in output
+    assert "data_report.md" not in output
 
 
 def test_rows_that_contradict_each_other_are_named(capfd):

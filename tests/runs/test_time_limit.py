@@ -41,6 +41,8 @@ def test_a_run_ends_at_an_evaluation_and_continues(engine, hours, tmp_path, monk
     assert main(["rerun", str(limited.folder), "--check", "outputs=again"]) == 0
     assert "identical: every metric of every epoch" in capfd.readouterr().out
 
+    assert main(["resume", str(limited.folder)]) == 0
+    assert "stopped: time limit of 5 h 00 min, " in capfd.readouterr().out
     assert main(["resume", str(limited.folder), "training.time_limit=null"]) == 0
     assert "time_limited" not in summary_of(limited.folder)
     for name in ("weights.safetensors", "metrics.csv"):

@@ -88,4 +88,5 @@ def _verdict(run: Run, cache: DataCache) -> Sequence[str]:
 
     rows = prepare_members([run.settings], cache)[0].prepared.train
     lr = float(run.settings.optimizer.lr)
-    return verdict(run.summary, run.history, rows, lr)
+    is_file = (run.folder / "data_report.md").is_file()
+    return verdict(run.summary, run.history, rows, lr, is_file)

@@ -23,7 +23,7 @@ def label_noise(evidence: Evidence) -> Finding | None:
         return None
     return Finding(
         "label_noise",
-        "equal inputs have different labels: neither the network nor simpler models can tell them"
+        "similar inputs have different labels: neither the network nor simpler models can tell them"
         " apart",
         (
             Measured("train accuracy", train, f"from {thresholds.NOISY_SCORE:g}"),

@@ -31,8 +31,12 @@ def _learned_at(history: History) -> int | None:
     return int(history.step[reached[0]]) if len(reached) else None
 
 
-def verdict(summary: Mapping[str, Any], history: History, rows: Examples, lr: float) -> list[str]:
-    """Return lines that say whether the rows were learned, with numbers, and what to try if not."""
+def verdict(
+    summary: Mapping[str, Any], history: History, rows: Examples, lr: float, is_file: bool
+) -> list[str]:
+    """Return lines that say whether the rows were learned, with numbers, and what to try if not.
+    `is_file`: the rows are of a table whose columns were detected (data_report.md).
+    """
     name = "accuracy" if "train/accuracy" in history else "r2"
     values, losses = history[f"train/{name}"], history["train/loss"]
     best = float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")
@@ -48,10 +52,10 @@ def verdict(summary: Mapping[str, Any], history: History, rows: Examples, lr: fl
         ]
     steps = count(int(summary["steps"]), "step")
     first = f"debug=overfit: no, the network does not learn {len(rows)} rows in {steps}."
-    return [first, numbers, *(f"- {advice}" for advice in _advice(summary, rows, lr))]
+    return [first, numbers, *(f"- {advice}" for advice in _advice(summary, rows, lr, is_file))]
 
 
-def _advice(summary: Mapping[str, Any], rows: Examples, lr: float) -> list[str]:
+def _advice(summary: Mapping[str, Any], rows: Examples, lr: float, is_file: bool) -> list[str]:
     """What to try, the most likely cause first."""
     conflicts = _conflicts(rows)
     known = []
@@ -68,7 +72,8 @@ def _advice(summary: Mapping[str, Any], rows: Examples, lr: float) -> list[str]:
             " debug=overfit."
         )
     known.append("The network may be too small or saturate: model.hidden=32-32, activation=tanh.")
-    known.append("The target column or its scaling may be wrong: data_report.md, dataset.target.")
+    if is_file:
+        known.append("The target column may be wrong: data_report.md, dataset.target.")
     return known
 
 

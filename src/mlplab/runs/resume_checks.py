@@ -20,6 +20,7 @@ from mlplab.runs.fingerprint import differences, fingerprint
 from mlplab.runs.flat_config import dotted
 from mlplab.runs.run_index import summary_of
 from mlplab.settings import Settings
+from mlplab.terminal.suggested import rerun_command
 from mlplab.training import PreparedMember
 
 RESULT_NEUTRAL_KEYS = ("name", "tracking", "device", "deterministic")
@@ -140,6 +141,25 @@ def _engine_of(saved: Saved) -> str:
     return str(saved.manifest["fingerprint"].get("engine", "eager"))
 
 
+def refuse_shorter(folder: Path, saved: Saved | None, settings: Settings) -> None:
+    """Raise ConfigError if the length of the training is below what the run has trained: its
+    results would be lost, or state a length that is not theirs.
+    """
+    summary = summary_of(folder)
+    planned = {"epochs": settings.training.epochs, "steps": settings.training.steps}
+    key = "epochs" if planned["steps"] is None else "steps"
+    length, stated = planned[key], summary.get(key)
+    trained = stated if isinstance(stated, int) else 0
+    if saved is not None:
+        trained = max(trained, saved.step if key == "steps" else int(saved.manifest["epoch"]))
+    if length is not None and trained > length:
+        raise ConfigError(
+            f"training.{key}={length}: {folder} has trained {trained:,} {key} already, and a run"
+            " can only be resumed to a greater length. For a shorter one:"
+            f" {rerun_command(folder, [f'training.{key}={length}'])}"
+        )
+
+
 def check_compatible(
     folder: Path,
     saved: Saved | None,
@@ -181,7 +201,6 @@ def check_compatible(
                 f" ({saved.manifest[key][:12]} is now {now[key][:12]}): the run would continue with"
                 " other examples. Restore the old data, or start a new run with `mlplab rerun`."
             )
-    _refuse_shorter(folder, saved, member.settings)
     log.info("from the checkpoint of step %d, epoch %d", saved.step, saved.manifest["epoch"])
     if changes := machine_changes(saved, now["fingerprint"]):
         text = (
@@ -192,22 +211,6 @@ def check_compatible(
                 f"deterministic=true does not allow this resume: the result would be {text}."
             )
         log.warning(text)
-
-
-def _refuse_shorter(folder: Path, saved: Saved, settings: Settings) -> None:
-    """Raise ConfigError if the length of the training is below what the checkpoint has trained:
-    the run would keep its weights, but state a length that is not theirs.
-    """
-    planned = {"epochs": settings.training.epochs, "steps": settings.training.steps}
-    trained = {"epochs": int(saved.manifest["epoch"]), "steps": saved.step}
-    key = "epochs" if planned["steps"] is None else "steps"
-    length = planned[key]
-    if length is not None and trained[key] > length:
-        raise ConfigError(
-            f"training.{key}={length}: {folder} has trained {trained[key]:,} {key} already, and a"
-            f" run can only be resumed to a greater length. For a shorter one: mlplab rerun"
-            f" {folder} training.{key}={length}."
-        )
 
 
 def machine_changes(saved: Saved, now: Mapping[str, object]) -> list[str]:

@@ -115,7 +115,9 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
     """Return how a run ended, and facts: ("done in 1.3 s", "200 epochs, best epoch 187, cpu")."""
     status = plain(str(summary.get("status", "done")))
     prefix, _ = _VERDICTS.get(status, (f"{status} after", RED))
+    reason = plain(str(summary.get("reason") or ""))
     facts = [
+        reason if reason.startswith("stopped: ") and status == "done" else None,
         count(summary["epochs"], "epoch") if summary.get("epochs") is not None else None,
         f"best epoch {summary['best_epoch']}" if summary.get("best_epoch") is not None else None,
         (
