@@ -18,7 +18,7 @@ from mlplab.pictures.gallery.hidden import hidden
 from mlplab.pictures.gallery.scores import residuals
 from mlplab.pictures.gallery.units import units
 from mlplab.pictures.plane import fit_plane
-from mlplab.pictures.style import MARKERS, figure, in_lines, logarithmic, style
+from mlplab.pictures.style import MARKERS, figure, headline, in_lines, logarithmic, style
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +129,14 @@ def test_text_is_large_enough_on_a_slide(name, request):
             scale = min(SLIDE[0] / fig.get_figwidth(), SLIDE[1] / fig.get_figheight())
             texts = [text for text in fig.findobj(Text) if text.get_text().strip()]
             assert scale * min(text.get_fontsize() for text in texts) > 10.5, picture.name
+
+
+def test_a_long_title_is_in_lines_within_the_figure():
+    fig = headline(figure(5, 4), "a title of many words " * 6)
+    box = fig.texts[0].get_window_extent(fig.canvas.get_renderer())
+    assert box.x0 > 0
+    assert box.x1 < fig.bbox.x1
+    assert "\n" in fig.texts[0].get_text()
 
 
 def test_hidden_spaces_have_named_axes_and_scores(iris, sine):

@@ -251,11 +251,12 @@ def headline(fig: Figure, title: str, *remarks: str, remark_size: float = REMARK
     for axis in (axis for axes in fig.axes for axis in (axes.xaxis, axes.yaxis)):
         if isinstance(locator := axis.get_major_locator(), AutoLocator):
             locator.set_params(nbins=MAX_INTERVALS)
-    height = fig.get_figheight()
-    fig.text(
-        0.5, 1 - 0.1 / height, title, fontsize=max(12, 1.35 * remark_size), ha="center", va="top"
-    )
-    if text := caption(fig.get_figwidth(), *remarks, size=remark_size):
+    width, height = fig.get_size_inches().tolist()
+    title_size = max(12, 1.35 * remark_size)
+    # to the side, some pictures have a legend
+    lines = textwrap.fill(title, int(0.82 * 118 * width / title_size), break_on_hyphens=False)
+    fig.text(0.5, 1 - 0.1 / height, lines, fontsize=title_size, ha="center", va="top")
+    if text := caption(width, *remarks, size=remark_size):
         fig.text(
             0.5, 0.08 / height, text, fontsize=remark_size, color=SOFT, ha="center", va="bottom"
         )

@@ -37,7 +37,7 @@ def health(study: Study, frame: int) -> Figure:
     """Flat and dead units, gradient norms, update ratios and weight distributions of each layer
     over the training.
     """
-    fig = figure(10.0, 5.9, right=1.25, bottom=1.1, gap=0.9)
+    fig = figure(10.0, 6.05, right=1.25, bottom=1.1, top=0.85, gap=0.9)
     panels = fig.subplots(2, 2)
     num_layers = len(study.network.layers)
     layers = sorted({1 + round(i * (num_layers - 1) / (MAX_LAYERS - 1)) for i in range(MAX_LAYERS)})
