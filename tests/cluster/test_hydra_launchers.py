@@ -239,7 +239,7 @@ def test_invalid_launchers_are_rejected(overrides, messages, capfd, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_values_of_a_sweep_in_the_place_of_hydra_are_refused(capfd):
+def test_values_of_a_sweep_below_the_keys_of_hydra_are_refused(capfd):
     Path("conf/experiment").mkdir(parents=True)
     text = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 1,2\n"
     Path("conf/experiment/swept.yaml").write_text(text)

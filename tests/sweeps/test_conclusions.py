@@ -224,11 +224,11 @@ def test_shared_rows_are_what_the_interval_is_about(n):
     """
     random, shape = np.random.default_rng(n), (size(1000, 20_000), n, 40)
     right_RN40 = random.beta(0.9, 0.1, shape)  # how likely a network is right, by row
-    own_RN = random.binomial(1, right_RN40).mean(2)
+    separate_RN = random.binomial(1, right_RN40).mean(2)
     right_RN40[:] = right_RN40[:, :1]
     shared_RN = random.binomial(1, right_RN40).mean(2)
     rates = {
-        "own rows, all rows": coverage(own_RN, 0.9, "accuracy"),
+        "own rows, all rows": coverage(separate_RN, 0.9, "accuracy"),
         "shared rows, these rows": coverage(shared_RN, right_RN40[:, 0].mean(1), "accuracy"),
         "shared rows, all rows": coverage(shared_RN, 0.9, "accuracy"),
     }

@@ -7,6 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+MAX_DEPTH = 8
+"""Of lists and mappings in a value."""
+
 
 class Table:
     """Rows of plain values that are stored as columns, for each set of keys."""
@@ -40,14 +43,21 @@ class Table:
         return values
 
     def require_plain(self) -> None:
-        """Raise TypeError unless all values are texts, finite numbers, truth values or None."""
+        """Raise ValueError unless all values are texts, finite numbers, truth values or None, or
+        lists or mappings of such values, as the findings of a diagnosis are.
+        """
         for columns in self._columns:
-            for key, column in columns.items():
+            for column in columns.values():
                 for value in [column["all"]] if "all" in column else column["each"]:
-                    if not isinstance(value, str | bool | None):
-                        number(value)
-                    if not isinstance(key, str):
-                        raise TypeError(f"{key!r} is not a text")
+                    _require_plain(value, MAX_DEPTH)
+
+
+def _require_plain(value: object, depth: int) -> None:
+    if isinstance(value, list | dict) and depth:
+        for inner in value if isinstance(value, list) else value.values():
+            _require_plain(inner, depth - 1)
+    elif not isinstance(value, str | bool | None):
+        number(value)
 
 
 def positions(groups: Sequence[Mapping[str, Any]], num_rows: int) -> dict[int, tuple[int, int]]:
