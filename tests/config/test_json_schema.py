@@ -114,7 +114,7 @@ MISTAKES = [
     (EXPERIMENT, text)
     for text in (
         "sead: 1",  # unknown keys
-        "optimiser: {lr: 0.1}",
+        "optimzer: {lr: 0.1}",
         "lr: 0.1",
         "optimizer: {learning_rate: 0.1}",
         "training: {epoch: 3}",
@@ -124,7 +124,7 @@ MISTAKES = [
         "model: {hidden: [{units: 2, activatoin: relu}]}",
         "optimizer: sgd",  # a name in place of keys
         "defaults: [override /optimizer: sgdd]",  # unknown choices
-        "defaults: [override /optimiser: sgd]",
+        "defaults: [override /optimzer: sgd]",
         "defaults: [optimizer: sgd]",
         "defaults: {override /optimizer: sgd}",
         "activation: {name: reluu}",

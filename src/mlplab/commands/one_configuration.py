@@ -30,8 +30,8 @@ def settings_of_overrides(
     composed = None if several else composer.compose_run()
     if composed is None or composed.is_multirun or composed.sweep.has_several_jobs:
         raise ConfigError(
-            f"`mlplab {command}` takes one configuration: give each key one value, without seeds="
-            " and sweep keys."
+            f"`mlplab {command}` takes one configuration, that of one run: give each key one value,"
+            " without seeds= and sweep keys."
         )
     if all_folds(composed.config):
         composed.config["validation"]["fold"] = 0

@@ -16,7 +16,7 @@ from mlplab.errors import MlplabError, failure_text
 from mlplab.io.files import load_weights
 from mlplab.io.reading import reading
 from mlplab.model.model import Model
-from mlplab.runs.initial_weights import with_stored_weights
+from mlplab.runs.initial_weights_file import with_stored_weights
 from mlplab.settings import Settings
 from mlplab.training import Session
 from mlplab.training.history import History

@@ -14,7 +14,7 @@ from mlplab.config.run_dir import split_job
 from mlplab.errors import ConfigError
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.network.initial_weights import InitialWeights
-from mlplab.runs.initial_weights_file import read_copy, write_copy
+from mlplab.runs.initial_weights_file import with_stored_weights, write_copy
 from mlplab.runs.run import load
 from mlplab.settings import Settings
 from mlplab.training import PreparedMember, Session
@@ -28,15 +28,6 @@ def with_initial_weights(settings: Settings) -> Settings:
     if settings.init_from is None or settings.initial is not None:
         return settings
     return replace(settings, initial=_of_run(settings.init_from))
-
-
-def with_stored_weights(settings: Settings) -> Settings:
-    """Return settings with the weights that `init_from` names if the folder that the settings were
-    read from has a copy of them.
-    """
-    if settings.init_from is None or settings.folder is None or settings.initial is not None:
-        return settings
-    return replace(settings, initial=read_copy(settings.folder, settings.init_from))
 
 
 def _of_run(reference: str) -> InitialWeights:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from mlplab.io.files import load_weights, parse_json, weights_bytes, write_bytes_atomic
@@ -13,6 +14,7 @@ from mlplab.io.links import make_folder
 from mlplab.io.reading import reading
 from mlplab.network.initial_weights import InitialWeights
 from mlplab.network.layout import Entry
+from mlplab.settings import Settings
 
 FILE, FOLDER, FORMAT = "initial_weights.safetensors", "initial_weights", "mlplab-initial-weights-1"
 
@@ -58,6 +60,15 @@ def read_copy(folder: Path, source: str) -> InitialWeights | None:
         if path.is_file() and (initial := _read(path)).source == source:
             return initial
     return None
+
+
+def with_stored_weights(settings: Settings) -> Settings:
+    """Return settings with the weights that `init_from` names if the folder that the settings were
+    read from has a copy of them.
+    """
+    if settings.init_from is None or settings.folder is None or settings.initial is not None:
+        return settings
+    return replace(settings, initial=read_copy(settings.folder, settings.init_from))
 
 
 def _read(path: Path) -> InitialWeights:
