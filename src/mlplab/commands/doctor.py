@@ -22,6 +22,8 @@ from mlplab.commands.one_configuration import settings_of_overrides
 from mlplab.commands.table_output import print_document
 from mlplab.config.override_lines import key_of
 from mlplab.errors import ConfigError
+from mlplab.io.files import json_text
+from mlplab.terminal import modes
 from mlplab.terminal.output import note
 
 if TYPE_CHECKING:
