@@ -44,7 +44,7 @@ class Plots:
         if name not in known:
             raise AttributeError(
                 f"there is no picture `{name}`."
-                f" {did_you_mean(name, known, 'run.plot.{}()')}Pictures: {listing(known)}"  # Python may add a hint of its own
+                f" {did_you_mean(name, known, 'run.plot.{}()')}Pictures: {listing(known)}"
             )
 
         def draw(*, epoch: int | None = None, dark: bool = False) -> Figure:
