@@ -74,8 +74,8 @@ def test_overrides_are_trained_and_diagnosed_and_the_remedy_is_tried(tmp_path, c
     assert main(["doctor", *ZEROS, "--try", "--seeds", "2"]) == 0
     output = capsys.readouterr().out
     assert "Try: mlplab train dataset=moons" in output
-    [suggested] = (line for line in output.splitlines() if "Try: mlplab train" in line)
-    assert suggested.count("initializer=") == 1
+    [advice] = (line for line in output.splitlines() if "Try: mlplab train" in line)
+    assert advice.count("initializer=") == 1
     [row] = (line.split() for line in output.splitlines() if line.startswith("val/accuracy"))
     before, after = float(row[1]), float(row[4])
     assert after > before + 0.2
