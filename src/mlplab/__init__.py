@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlplab.data.tabular.in_memory import InMemoryData
     from mlplab.interactive import Run
     from mlplab.runs.run import Run as FinishedRun
+    from mlplab.settings import Settings
     from mlplab.training import Callback, History
 
 __all__ = ["Callback", "History", "Run", "fit", "list_runs", "load", "resume", "run", "sweep"]
@@ -58,16 +59,23 @@ def run(
     from mlplab.config.builder import build
     from mlplab.config.composer import Composer, override_list
     from mlplab.interactive import Run
-    from mlplab.sweeps.source_job import open_source
 
     composed = Composer(override_list(overrides)).compose_run()
     run_folder = _run_folder(folder, composed)
     settings = build(composed)
-    open_source(settings)
+    _open_source(settings)
     finished = experiment.run(
         settings, run_folder, quiet=quiet, callbacks=callbacks, on_result=_printer(quiet)
     )
     return Run.of(finished)
+
+
+def _open_source(settings: Settings) -> None:
+    """Make the folder of the job whose weights the training starts from, if it is in a pack."""
+    if settings.init_from is not None:
+        from mlplab.sweeps.source_job import open_source
+
+        open_source(settings)
 
 
 def _printer(quiet: bool) -> Callable[[FinishedRun], None] | None:
@@ -121,7 +129,6 @@ def fit(
     from mlplab.data.tabular.arrays_dataset import with_data
     from mlplab.data.tabular.collecting import collect
     from mlplab.interactive import Run
-    from mlplab.sweeps.source_job import open_source
 
     changes = override_list(overrides)
     data = collect(X, y, sample_weight)
@@ -131,7 +138,7 @@ def fit(
     composed = Composer([*data_overrides, *changes]).compose_run()
     settings = build(composed)
     settings = replace(settings, dataset=with_data(settings.dataset, data))
-    open_source(settings)
+    _open_source(settings)
     run_folder = _run_folder(folder, composed)
     finished = experiment.run(
         settings, run_folder, quiet=quiet, callbacks=callbacks, on_result=_printer(quiet)
