@@ -12,6 +12,7 @@ from mlplab.pictures import style
 from mlplab.pictures.gallery import pictures
 from mlplab.pictures.registry import _registered
 
+pictures()  # registers all: a module that is imported while a test has changed the registry is lost
 DPI = style.DPI if FULL else 40
 
 

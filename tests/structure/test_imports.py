@@ -82,7 +82,8 @@ MAY_IMPORT = {
     "sklearn_base": {"fitting", "training"},
     "sklearn": {"fitting", "sklearn_base", "training"},
     "__init__": {"terminal"}
-    | {"config", "data.tabular", "training", "runs", "experiment", "sweeps", "interactive"},
+    | {"config", "data.tabular", "settings", "training", "runs", "experiment", "sweeps"}
+    | {"interactive"},
     "cli": {"errors", "config", "terminal"},
     "export": RUN | {"cli"},
     "commands": (
