@@ -56,7 +56,7 @@ class Packs:
             return [self.folder]
         return [self.folder / name for name in sorted(damaged)]
 
-    def set_aside_damaged(self) -> dict[Path, DamagedFileError]:
+    def quarantine_damaged(self) -> dict[Path, DamagedFileError]:
         """Read new packs and rename damaged ones, which are then no packs; return their new paths
         and what is wrong with them.
 

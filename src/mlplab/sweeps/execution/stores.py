@@ -37,7 +37,7 @@ def open_store(plan: Plan, folder: Path, repair: bool = False) -> JobStore:
     if plan.options.jobs != PACKED:
         return FolderStore(folder)
     if repair:
-        for path, error in Packs(folder).set_aside_damaged().items():
+        for path, error in Packs(folder).quarantine_damaged().items():
             note(f"{error.fault}. {_jobs_of(plan, path)} train again; it is kept as {path.name}.")
     return PackStore(folder)
 
@@ -198,8 +198,8 @@ class PackStore(JobStore):
         with self.lock_merging() as locked:
             if locked:
                 self.packs.remove_superseded()
-            if locked and self.packs.count > MAX_UNMERGED:
-                self.packs.merge("", MERGED_JOBS)
+                if self.packs.count > MAX_UNMERGED:
+                    self.packs.merge("", MERGED_JOBS)
         self.remove_locks(plan)
 
     def clean_stale_staging(self) -> None:
