@@ -99,7 +99,7 @@ def _check_names(what: str, names: Sequence[str]) -> None:
 
 def _write(name: str, chosen: Sequence[str], file: Path, dark: bool) -> None:
     from mlplab.io.files import write_bytes_atomic
-    from mlplab.pictures.style import darken, png, style, svg
+    from mlplab.pictures.style import darken, encoded, style
 
     function = getattr(import_module(FIGURES[name]), name)
     refuse_links_in_outputs(file)
@@ -107,7 +107,7 @@ def _write(name: str, chosen: Sequence[str], file: Path, dark: bool) -> None:
     with style():
         fig = function(tuple(dict.fromkeys(chosen))) if chosen else function()
         fig = darken(fig) if dark else fig
-        write_bytes_atomic(file, svg(fig) if file.suffix == ".svg" else png(fig))
+        write_bytes_atomic(file, encoded(fig, file.suffix))
     print(file)
 
 

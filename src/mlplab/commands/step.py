@@ -152,15 +152,13 @@ def _settings(
 def _write(computed: OneStep, out: Path, dark: bool) -> None:
     from mlplab.io.files import write_bytes_atomic
     from mlplab.one_step.diagram import draw_step
-    from mlplab.pictures.style import png, style, svg
+    from mlplab.pictures.style import encoded, style
 
     with style():
         if out.suffix == ".html":
             from mlplab.one_step.page import page
 
             data = page(computed).encode()
-        elif out.suffix == ".svg":
-            data = svg(draw_step(computed, dark=dark))
         else:
-            data = png(draw_step(computed, dark=dark))
+            data = encoded(draw_step(computed, dark=dark), out.suffix)
     write_bytes_atomic(out, data)

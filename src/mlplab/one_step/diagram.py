@@ -17,7 +17,7 @@ from mlplab.one_step.compute import OneStep, Parameter
 from mlplab.one_step.lines import activation_name
 from mlplab.one_step.mean_loss import Array
 from mlplab.one_step.text import number
-from mlplab.pictures.style import figure
+from mlplab.pictures.style import DARK_INK, DARK_PAPER, DARK_SOFT, INK, PAPER, SOFT, figure
 
 STAGES = ("forward", "backward", "update")
 MAX_UNITS = 4  # of a layer that are drawn
@@ -43,8 +43,8 @@ class Look:
     update: str
 
 
-LIGHT = Look("#ffffff", "#1c2430", "#5b6675", "#eef2f7", "#0072B2", "#C04A00", "#007A5A")
-DARK = Look("#14181e", "#e8ecf1", "#a3afbd", "#232b35", "#6CB8F0", "#FFA24A", "#4BD3A4")
+LIGHT = Look(PAPER, INK, SOFT, "#eef2f7", "#0072B2", "#C04A00", "#007A5A")
+DARK = Look(DARK_PAPER, DARK_INK, DARK_SOFT, "#232b35", "#6CB8F0", "#FFA24A", "#4BD3A4")
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,14 @@ REMARK = 9.0
 enlarged there by a third or more, so that 9 points become 12. Taller pictures need larger text.
 """
 
+PAPER, DARK_PAPER, DARK_INK, DARK_SOFT = "#ffffff", "#14181e", "#e8ecf1", "#a3afbd"
 _DARK = {
-    "#ffffff": "#14181e",
-    INK: "#e8ecf1",
-    SOFT: "#a3afbd",
+    PAPER: DARK_PAPER,
+    INK: DARK_INK,
+    SOFT: DARK_SOFT,
     GRID: "#2b333e",
     POSITIVE.lower(): "#3d9be6",
-    "#000000": "#e8ecf1",
+    "#000000": DARK_INK,
 }
 """Colors of text and lines -> those on a dark ground."""
 MIN_CONTRAST = 4.0
@@ -140,21 +141,26 @@ def svg(fig: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def encoded(fig: Figure, suffix: str) -> bytes:
+    """Return the figure as the bytes of a file with the suffix .svg or .png."""
+    return svg(fig) if suffix == ".svg" else png(fig)
+
+
 def darken(fig: Figure) -> Figure:
     """Give a finished figure a dark ground, with text and lines that are legible on it; return
     it. Images, maps and the points on them stay as they are.
     """
-    fig.set_facecolor(_DARK["#ffffff"])
+    fig.set_facecolor(DARK_PAPER)
     for axes in fig.axes:
-        axes.set_facecolor(_DARK["#ffffff"])
-        axes.tick_params(which="both", colors=_DARK[SOFT], grid_color=_DARK[GRID])
+        axes.set_facecolor(DARK_PAPER)
+        axes.tick_params(which="both", colors=DARK_SOFT, grid_color=_DARK[GRID])
         for spine in axes.spines.values():
-            spine.set_edgecolor(_DARK[SOFT])
+            spine.set_edgecolor(DARK_SOFT)
         if hasattr(axes, "zaxis"):
             cube: Any = axes
             for axis in (cube.xaxis, cube.yaxis, cube.zaxis):
                 axis.set_pane_color(to_rgba(_DARK[GRID], 0.4))
-                axis.line.set_color(_DARK[SOFT])
+                axis.line.set_color(DARK_SOFT)
                 axis._axinfo["grid"]["color"] = _DARK[GRID]  # matplotlib has no setter
     grounds = {id(fig.patch), *(id(axes.patch) for axes in fig.axes)}
     on_images = {
@@ -195,7 +201,7 @@ def _edge_on_dark(color: ColorType) -> ColorType:
     """The color of the edge of a point: a white edge separates points from each other, and takes
     the color of the ground.
     """
-    return _DARK["#ffffff"] if to_hex(color) == "#ffffff" else _on_dark(color)
+    return DARK_PAPER if to_hex(color) == PAPER else _on_dark(color)
 
 
 def _on_dark(color: ColorType) -> ColorType:
@@ -206,7 +212,7 @@ def _on_dark(color: ColorType) -> ColorType:
     if (other := _DARK.get(to_hex(color))) is not None:
         return (*to_rgb(other), alpha)
     light = np.array([red, green, blue])
-    while _luminance(light) + 0.05 < MIN_CONTRAST * (_luminance(to_rgb(_DARK["#ffffff"])) + 0.05):
+    while _luminance(light) + 0.05 < MIN_CONTRAST * (_luminance(to_rgb(DARK_PAPER)) + 0.05):
         light = 0.9 * light + 0.1
     return (float(light[0]), float(light[1]), float(light[2]), alpha)
 
