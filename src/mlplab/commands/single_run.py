@@ -58,17 +58,16 @@ def conclude(
     from mlplab.terminal.health import health_lines
     from mlplab.terminal.results import print_result
 
-    if not modes.is_quiet():
+    is_quiet = modes.is_quiet()
+    if not is_quiet:
         print_result(run.summary)
         for line in health_lines(run.summary, run.folder):
             print(line)
     evaluation = None if run.settings.debug else evaluate_test_split(run, cache)
-    if evaluation is not None and not modes.is_quiet():
+    if evaluation is not None and not is_quiet:
         print(*evaluation.lines, sep="\n")
-    if run.settings.debug == "overfit" and run.status in ("done", "diverged"):
-        lines = _verdict(run, cache)
-        if not modes.is_quiet():
-            print(*lines, sep="\n")
+    if not is_quiet and run.settings.debug == "overfit" and run.status in ("done", "diverged"):
+        print(*_verdict(run, cache), sep="\n")
     resume_with = command_to_resume(run.folder) if run.status == "interrupted" else None
     if as_json:
         document = {"folder": str(run.folder), **run.summary, "resume_with": resume_with}
@@ -76,7 +75,7 @@ def conclude(
             document["evaluation"] = evaluation.document
         print_document("run", {**document, **(more or {})})
         return
-    if resume_with and not modes.is_quiet():
+    if resume_with and not is_quiet:
         print(f"continue with: {resume_with}")
     print(run.folder, flush=True)
 

@@ -49,9 +49,9 @@ def findings_json(
         if log is not None:
             log.warning("no diagnosis: %s", failure_text(error))
         return []
-    for finding in findings if log is not None else ():
-        assert log is not None
-        log.info("health: %s %s", finding, finding.remedy)
+    if log is not None:
+        for finding in findings:
+            log.info("health: %s %s", finding, finding.remedy)
     return [finding.to_json() for finding in findings]
 
 
