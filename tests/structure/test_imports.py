@@ -23,7 +23,7 @@ BASE = {
 }
 COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
 TRAINING = BASE | COMPONENTS | {"settings", "metrics", "native", "training"}
-RUN = TRAINING | {"data.tabular", "config", "model", "tracking", "doctor", "runs"}
+RUN = TRAINING | {"data.tabular", "config", "model", "tracking", "doctor", "explain", "runs"}
 PICTURES = {"pictures", "pictures.gallery", "pictures.rendering"}
 SWEEP = {"sweeps.plan", "sweeps.execution.engines", "sweeps.execution", "sweeps.report"}
 # Every package, sub-package and top-level module, lower ones first: each may import only from
@@ -62,6 +62,7 @@ MAY_IMPORT = {
     "config": BASE | {"metric_names", "metrics", "native", "network", "settings", "trackers"},
     "model": TRAINING | {"data.tabular"},
     "doctor": TRAINING | {"network.activations", "data.tabular", "config", "model"},
+    "explain": TRAINING | {"data.tabular", "config", "model"},
     "runs": RUN - {"runs"},
     "mirroring": BASE | {"config", "settings", "tracking", "trackers", "runs"},
     "pictures": RUN,

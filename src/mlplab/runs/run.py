@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from mlplab.doctor import Diagnosis, Finding
+    from mlplab.explain.explanation import Explanation
     from mlplab.training import DataCache
 
 REPR_METRICS = ("loss", "accuracy", "r2")
@@ -118,6 +119,20 @@ class Run:
         if not self.preprocessing.task.classifies:
             raise ValueError("this run predicts values, not classes: use predict")
         return np.asarray(self.scores(self.preprocessing.features(x_NF)).argmax(-1))
+
+    def explain(self, split: str = "test", **options: Any) -> Explanation:
+        """Explain the network on a split of its data: importances, partial dependences, and slices
+        with a high error. `options` are `metric`, `repeats`, `num_dependences`, `groups` and `seed`
+        of `mlplab.explain.explanation.explain`.
+
+        Raises DataError if the data is gone or changed, and ConfigError for an unknown metric or
+        column.
+        """
+        from mlplab.explain.explanation import explain
+        from mlplab.runs.raw_split import raw_rows_of_run
+
+        rows = raw_rows_of_run(self.folder, self.settings, split)
+        return explain([self.model], rows, f"{len(rows):,} rows of the {split} split", **options)
 
     def __repr__(self) -> str:
         shown = [

@@ -95,7 +95,7 @@ class Prepared:
         return len(self.feature_names)
 
 
-def _made(dataset: Dataset, seed: int) -> Any:
+def made_table(dataset: Dataset, seed: int) -> Any:
     """The table of a dataset. Raises DataError if its `make` returns something else."""
     table = dataset.make(numpy_generator(seed, "data"))
     if not hasattr(table, "content_hash"):
@@ -118,7 +118,7 @@ def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepar
         DataError: if the data cannot be read, split or scaled.
     """
     seed = seed if dataset.seed is None else dataset.seed
-    table: Any = _made(dataset, seed)
+    table: Any = made_table(dataset, seed)
     split_rng = numpy_generator(seed, "split")
     if isinstance(table, Table):
         return prepare_table(table, dataset, split_rng, target_scaling_default)
@@ -147,7 +147,7 @@ def prepare_folds(
     scaled by its train split. Raises DataError if the table cannot be folded.
     """
     seed = seed if dataset.seed is None else dataset.seed
-    table: Any = _made(dataset, seed)
+    table: Any = made_table(dataset, seed)
     rng = numpy_generator(seed, "folds")
     data_hash = table.content_hash()
     if isinstance(table, Table):
