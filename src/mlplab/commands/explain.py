@@ -18,6 +18,7 @@ from mlplab.commands.folder_arguments import (
 )
 from mlplab.commands.table_output import print_document
 from mlplab.errors import ConfigError, DataError
+from mlplab.explain.stored import DARK_PICTURE, EXPLAIN_FILE, LIGHT_PICTURE, slice_lines
 from mlplab.terminal.output import note
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from mlplab.explain.importance import Importance
     from mlplab.runs.run import Run
 
-FILE_NAME = "explain.json"
 MAX_LINES = 20
 
 OPTIONS: Options = {
@@ -112,13 +112,14 @@ def explain(arguments: Sequence[str]) -> int:
             args.seed,
             show,
         )
-    write_json(args.folder / FILE_NAME, result.to_json())
-    picture = _draw(args.folder, result, args.dark)
+    write_json(args.folder / EXPLAIN_FILE, result.to_json())
+    title = f"What {runs[0].settings.name} uses, and where it errs"
+    picture = _draw(args.folder, result, title, args.dark)
     if args.json:
         print_document("explain", {"folder": str(args.folder), **result.to_json()})
         return 0
     print("\n".join(text_lines(result)))
-    print(picture or args.folder / FILE_NAME)
+    print(picture or args.folder / EXPLAIN_FILE)
     return 0
 
 
@@ -164,7 +165,7 @@ def _file_rows(run: Run, args: argparse.Namespace) -> tuple[RawRows, str]:
     return RawRows(columns, y, str(args.file)), f"{len(frame):,} rows of {args.file}"
 
 
-def _draw(folder: Path, result: Explanation, dark: bool) -> Path | None:
+def _draw(folder: Path, result: Explanation, title: str, dark: bool) -> Path | None:
     """Draw the figure, and return its file; None without matplotlib."""
     from mlplab.errors import MissingExtraError
     from mlplab.extras import require
@@ -180,9 +181,9 @@ def _draw(folder: Path, result: Explanation, dark: bool) -> Path | None:
     from mlplab.pictures.style import darken, png, style
 
     pictures = make_folder(folder / "pictures", folder)
-    path = pictures / ("explain-dark.png" if dark else "explain.png")
+    path = pictures / (DARK_PICTURE if dark else LIGHT_PICTURE)
     with style():
-        fig = explanation_figure(result, f"What {folder.name} uses, and where it errs")
+        fig = explanation_figure(result, title)
         write_bytes_atomic(path, png(darken(fig) if dark else fig))
     return path
 
@@ -208,22 +209,11 @@ def text_lines(result: Explanation) -> list[str]:
         ),
     ]
     if (rest := len(result.importances) - len(shown)) > 0:
-        lines.append(f"... and {rest} more of less importance, in {FILE_NAME}")
+        lines.append(f"... and {rest} more of less importance, in {EXPLAIN_FILE}")
     if result.correlated:
         lines += [
             "",
             "Columns that can stand in for each other, permuted together:",
             *aligned([["", worse, "95 % interval"], *map(row, result.correlated)], left=[0]),
         ]
-    lines.append("")
-    for i, one in enumerate(result.slices):
-        lines.append(
-            f"{'worst' if i == 0 else 'also'}: {one.name}, {result.error_name}"
-            f" {digits(one.error)} vs {digits(result.error)} overall, n={one.num_rows}"
-        )
-    if not result.slices:
-        lines.append(
-            f"No slice of the rows has a significantly higher {result.error_name} than the others"
-            f" ({digits(result.error)} overall)."
-        )
-    return lines
+    return [*lines, "", *slice_lines(result.to_json())]

@@ -23,7 +23,7 @@ def _log_loss(scores_NC: Floats, y_N: np.ndarray) -> Floats:
 
 
 def _brier(scores_NC: Floats, y_N: np.ndarray) -> Floats:
-    return np.square(scores_NC - np.eye(scores_NC.shape[1])[y_N]).sum(1)
+    return np.asarray(np.square(scores_NC - np.eye(scores_NC.shape[1])[y_N]).sum(1))
 
 
 def _miss(scores_NC: Floats, y_N: np.ndarray) -> Floats:
