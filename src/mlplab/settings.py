@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.errors import FieldError
+from mlplab.errors import FieldError, IncompatibleSettingsError
 from mlplab.schema import Component, anything, choice, integer, number
 from mlplab.validation import Holdout, Validation
 
@@ -113,6 +113,19 @@ class Settings:
     def with_next_seed(self, k: int) -> Settings:
         """Return the settings with the seed that is k after theirs; 0 follows the highest one."""
         return replace(self, seed=(self.seed + k) % 2**32)
+
+    def check_lr_factors(self) -> None:
+        """Raise IncompatibleSettingsError if a layer multiplies its learning rate, but the steps of
+        the optimizer are not proportional to it.
+        """
+        if self.optimizer.scales_with_lr:
+            return
+        if any(layer.has_lr_factors for layer in self.layers):
+            raise IncompatibleSettingsError(
+                f"`optimizer = {self.choice('optimizer')}`: a layer of this network multiplies its"
+                " learning rate, to which the steps of this optimizer are not proportional. Choose"
+                " another one, such as optimizer=adam."
+            )
 
     def choice(self, group: str) -> str:
         """Return the name of the group's choice, such as "adam", as the configuration has it."""

@@ -20,7 +20,12 @@ def build_structure(
     """
     layers = [
         PopulationLayer(
-            layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout
+            layer.units,
+            layer.activation,
+            layer.bias,
+            layer.normalization,
+            layer.dropout,
+            layer.blocks,
         )
         for layer in settings.layers
     ]

@@ -99,6 +99,7 @@ class JobFolders:
                 layer.units,
                 type(layer.activation),
                 layer.bias,
+                layer.blocks,
                 layer.normalization,
                 not layer.dropout,
             )
