@@ -12,6 +12,7 @@ from mlplab.validation import Holdout, Validation
 
 if TYPE_CHECKING:
     from mlplab.data.table import Dataset
+    from mlplab.embeddings import Embedding
     from mlplab.losses import Loss
     from mlplab.network.initial_weights import InitialWeights
     from mlplab.network.layer import Layer
@@ -97,6 +98,9 @@ class Settings:
     debug: str | None = None  # overfit, fast
     init_from: str | None = None
     """The folder of the run whose weights the training starts from, or SWEEP:NUMBER."""
+    embedding: Embedding | None = None
+    num_embedding_layers: int | None = None
+    """How many of `layers`, from the first on, embed the inputs; None before the data is known."""
     initial: InitialWeights | None = None
     """The weights that `init_from` names, once they are read."""
     folder: Path | None = None
@@ -113,6 +117,11 @@ class Settings:
     def with_next_seed(self, k: int) -> Settings:
         """Return the settings with the seed that is k after theirs; 0 follows the highest one."""
         return replace(self, seed=(self.seed + k) % 2**32)
+
+    @property
+    def hidden_layers(self) -> tuple[Layer, ...]:
+        """The layers of model.hidden: without those of the embedding and the output layer."""
+        return self.layers[self.num_embedding_layers or 0 : -1]
 
     def choice(self, group: str) -> str:
         """Return the name of the group's choice, such as "adam", as the configuration has it."""
