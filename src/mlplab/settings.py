@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlplab.data.feature_groups import Grouping
 from mlplab.errors import FieldError
 from mlplab.schema import Component, anything, choice, integer, number
 from mlplab.validation import Holdout, Validation
@@ -117,6 +118,11 @@ class Settings:
     def with_next_seed(self, k: int) -> Settings:
         """Return the settings with the seed that is k after theirs; 0 follows the highest one."""
         return replace(self, seed=(self.seed + k) % 2**32)
+
+    @property
+    def grouping(self) -> Grouping:
+        """What the embedding needs to know of the features."""
+        return Grouping() if self.embedding is None else self.embedding.grouping
 
     @property
     def hidden_layers(self) -> tuple[Layer, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,13 +51,6 @@ class FeatureGroup:
         """How many inputs of the network the group has."""
         return len(self.edges) - 1 + self.spare if self.edges else self.size
 
-    def inputs(self, scaled_NF: Floats) -> Floats:
-        """Return the inputs of the network for the scaled features of the group."""
-        if not self.edges:
-            return scaled_NF
-        encoded_NT = piecewise_linear(scaled_NF[:, 0], np.array(self.edges))
-        return np.pad(encoded_NT, ((0, 0), (0, self.spare))) if self.spare else encoded_NT
-
     def to_dict(self) -> dict[str, object]:
         """Return plain values for a JSON file, without loss of precision."""
         return {
@@ -66,20 +60,6 @@ class FeatureGroup:
             "edges": list(self.edges),
             "spare": self.spare,
         }
-
-
-def piecewise_linear(x_N: Floats, edges: Floats) -> Floats:
-    """Return the piecewise-linear encoding of numbers, [N, T].
-
-        e_t(x) = (x - b_{t-1}) / (b_t - b_{t-1}), limited to [0, 1]
-
-    for t = 1..T and the edges b_0 < ... < b_T. The first bin has no lower limit, and the last one
-    no upper limit. Source: Gorishniy, Rubachev, Babenko 2022.
-    """
-    encoded_NT = (x_N[:, None] - edges[:-1]) / np.diff(edges)
-    np.maximum(encoded_NT[:, 1:], 0.0, out=encoded_NT[:, 1:])
-    np.minimum(encoded_NT[:, :-1], 1.0, out=encoded_NT[:, :-1])
-    return encoded_NT
 
 
 def quantile_edges(x_N: Floats, bins: int) -> tuple[float, ...]:
@@ -96,6 +76,43 @@ def quantile_edges(x_N: Floats, bins: int) -> tuple[float, ...]:
         if edge - kept[-1] >= least:
             kept.append(edge)
     return tuple(kept)
+
+
+@dataclass(frozen=True, eq=False)
+class InputMaps:
+    """The inputs of the network, each a function of one scaled feature:
+
+        limit((x - shift) / scale, low, high)
+
+    `features_G` are the indices of the features; the rest is float64 [G].
+    """
+
+    features_G: NDArray[np.int64]
+    shift_G: Floats
+    scale_G: Floats
+    low_G: Floats
+    high_G: Floats
+
+
+def _map(group: FeatureGroup) -> Floats:
+    """Shift, scale, low and high of the inputs of a group, [4, G].
+
+    The piecewise-linear encoding of a number is
+
+        e_t(x) = (x - b_{t-1}) / (b_t - b_{t-1}), limited to [0, 1]
+
+    for t = 1..T and the edges b_0 < ... < b_T. The first bin has no lower limit, and the last one
+    no upper limit. Source: Gorishniy, Rubachev, Babenko 2022.
+    """
+    if not group.edges:
+        return np.repeat([[0.0], [1.0], [-np.inf], [np.inf]], group.size, axis=1)
+    edges = np.array(group.edges)
+    map_4T = np.stack(
+        [edges[:-1], np.diff(edges), np.zeros(len(edges) - 1), np.ones(len(edges) - 1)]
+    )
+    map_4T[2, 0], map_4T[3, -1] = -np.inf, np.inf
+    always_zero = np.repeat([[0.0], [1.0], [0.0], [0.0]], group.spare, axis=1)
+    return np.concatenate([map_4T, always_zero], 1)
 
 
 @dataclass(frozen=True)
@@ -131,13 +148,23 @@ class FeatureGroups:
         """Return the inputs of the network, float64 [N, G], for scaled features [N, F]."""
         if not self.has_bins:
             return scaled_NF
-        inputs_NG = np.empty((len(scaled_NF), self.num_inputs))
-        feature, start = 0, 0
+        maps = self.maps
+        inputs_NG = scaled_NF[:, maps.features_G]
+        inputs_NG -= maps.shift_G
+        inputs_NG /= maps.scale_G
+        return np.clip(inputs_NG, maps.low_G, maps.high_G, out=inputs_NG)
+
+    @cached_property
+    def maps(self) -> InputMaps:
+        """The map from the scaled features to the inputs of the network."""
+        features, columns = [], []
+        feature = 0
         for group in self.groups:
-            end = start + group.num_inputs
-            inputs_NG[:, start:end] = group.inputs(scaled_NF[:, feature : feature + group.size])
-            feature, start = feature + group.size, end
-        return inputs_NG
+            of_group = range(feature, feature + group.size)
+            features += [feature] * group.num_inputs if group.edges else [*of_group]
+            columns.append(_map(group))
+            feature += group.size
+        return InputMaps(np.array(features), *np.concatenate(columns, 1))
 
     def input_names(self, feature_names: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the inputs of the network, [G]: age[1] for the first bin of age."""

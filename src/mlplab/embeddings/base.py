@@ -1,11 +1,10 @@
-"""The base of embeddings: which inputs they embed, and the layers that they put before the network.
-"""
+"""The base of embeddings: which inputs they embed, and the layers that compute them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlplab.data.feature_groups import CATEGORY, NUMBER, FeatureGroups, Grouping
+from mlplab.data.feature_groups import CATEGORY, FeatureGroups, Grouping
 from mlplab.embeddings.stack import COPY, Stack
 from mlplab.network.initializers import Constant, Normal
 from mlplab.network.layer import Layer
@@ -53,5 +52,3 @@ class NoEmbedding(Embedding):
     @property
     def grouping(self) -> Grouping:
         return Grouping()
-
-

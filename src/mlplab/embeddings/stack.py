@@ -1,12 +1,11 @@
-"""The layers of an embedding, each of which maps some inputs block by block and copies the others.
-"""
+"""The layers of an embedding, each of which maps some inputs in blocks and copies the others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from mlplab.data.feature_groups import CATEGORY, FeatureGroups
+from mlplab.data.feature_groups import FeatureGroups
 from mlplab.network.initializers import Initializer
 from mlplab.network.layer import Block, Layer
 from mlplab.schema import Number
@@ -82,5 +81,3 @@ def _joined(copied: list[Block]) -> list[Block]:
         else:
             joined.append(block)
     return joined
-
-

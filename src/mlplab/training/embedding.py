@@ -14,22 +14,17 @@ if TYPE_CHECKING:
     from mlplab.settings import Settings
 
 
-def with_embedding(
-    settings: Settings, groups: FeatureGroups | None, num_inputs: int
-) -> Settings:
-    """Return the settings with the layers that embed the inputs of the network before the others;
-    unchanged if they have them already. Without groups, no input is embedded.
+def with_embedding(settings: Settings, groups: FeatureGroups | None, num_inputs: int) -> Settings:
+    """Return the settings with the layers that embed the inputs of the network before the others,
+    in the place of those of other data. Without groups, no input is embedded.
     """
-    if settings.num_embedding_layers is not None:
-        return settings
     if groups is None:
         groups = FeatureGroups((FeatureGroup(OTHER, num_inputs),))
     layers: tuple[Layer, ...] = ()
     if settings.embedding is not None:
         layers = _layers(settings.embedding, groups.sizes)
-    return replace(
-        settings, layers=(*layers, *settings.layers), num_embedding_layers=len(layers)
-    )
+    others = settings.layers[settings.num_embedding_layers or 0 :]
+    return replace(settings, layers=(*layers, *others), num_embedding_layers=len(layers))
 
 
 @functools.lru_cache(maxsize=256)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 
 from mlplab import metrics
-from mlplab.data.feature_groups import Grouping
 from mlplab.data.preparation.debugging import few_examples
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
 from mlplab.data.preparation.grouping import with_groups
@@ -89,18 +88,16 @@ def data_key(settings: Settings) -> str:
     kfold = settings.validation if isinstance(settings.validation, KFold) else None
     fold_spec = (kfold.folds, kfold.repeats) if kfold else None
     dataset = settings.dataset
-    grouping = settings.embedding.grouping if settings.embedding is not None else None
     units = settings.loss.original_units
-    return repr((type(dataset), dataset, seed, units, fold_spec, grouping))
+    return repr((type(dataset), dataset, seed, units, fold_spec, settings.grouping))
 
 
 def _prepare_folds(settings: Settings, kfold: KFold | None) -> list[Prepared]:
     """One dataset, or one per fold of a cross-validation."""
     scale_targets = not settings.loss.original_units
-    grouping = settings.embedding.grouping if settings.embedding is not None else Grouping()
     if kfold is None:
         prepared = prepare(settings.dataset, settings.seed, target_scaling_default=scale_targets)
-        return with_groups([prepared], grouping)
+        return with_groups([prepared], settings.grouping)
     if kfold.fold is None:
         raise IncompatibleSettingsError(
             "A single run trains one fold: set validation.fold=0, for example. `mlplab train` and"
@@ -109,7 +106,7 @@ def _prepare_folds(settings: Settings, kfold: KFold | None) -> list[Prepared]:
     folds = prepare_folds(
         settings.dataset, settings.seed, kfold, target_scaling_default=scale_targets
     )
-    return with_groups(folds, grouping)
+    return with_groups(folds, settings.grouping)
 
 
 def _num_bytes(folds: Sequence[Prepared]) -> int:

@@ -29,7 +29,7 @@ def with_groups(folds: Sequence[Prepared], grouping: Grouping) -> list[Prepared]
     if not grouping.numbers and all(group.kind != CATEGORY for group in groups):
         return list(folds)
     fitted = fit_groups(groups, [fold.train.real().x for fold in folds], grouping)
-    return [_grouped(fold, of_fold) for fold, of_fold in zip(folds, fitted, strict=True)]
+    return [grouped(fold, of_fold) for fold, of_fold in zip(folds, fitted, strict=True)]
 
 
 def _groups(prepared: Prepared) -> FeatureGroups:
@@ -53,7 +53,8 @@ def _groups(prepared: Prepared) -> FeatureGroups:
     return FeatureGroups(tuple(group for group in chosen if group is not None))
 
 
-def _grouped(prepared: Prepared, groups: FeatureGroups) -> Prepared:
+def grouped(prepared: Prepared, groups: FeatureGroups) -> Prepared:
+    """Return prepared data with these groups, and the inputs that they make."""
     if not groups.has_bins:
         return replace(prepared, groups=groups)
     scaler = prepared.feature_scaler

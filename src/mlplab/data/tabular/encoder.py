@@ -214,17 +214,14 @@ class ColumnEncoder:
             .fillna(len(self.categories))
             .to_numpy(np.int64)
         )
-        return category_table(self, self.categories)[code_N], missing_N
-
-
-def category_table(column: ColumnEncoder, categories: Sequence[str]) -> Floats:
-    """Return the features of each of the categories, and of an unknown one last: [C + 1, F]."""
-    num_known = len(column.categories)
-    known = np.arange(num_known)[:, None] if column.ordinal else np.eye(num_known)
-    table = np.vstack([known, column.neutral])
-    index_of = {category: i for i, category in enumerate(column.categories)}
-    rows = [index_of.get(category, num_known) for category in categories]
-    return np.asarray(table[[*rows, num_known]], np.float64)
+        is_known_N = code_N < len(self.categories)
+        if self.ordinal:
+            features_NF = code_N[:, None].astype(np.float64)
+        else:
+            features_NF = np.zeros((len(code_N), len(self.categories)))
+            features_NF[is_known_N, code_N[is_known_N]] = 1.0
+        features_NF[~is_known_N] = self.neutral
+        return features_NF, missing_N
 
 
 def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str, first: int = 0) -> None:
