@@ -20,6 +20,7 @@ from mlplab.data.feature_groups import (
     fit_groups,
     quantile_edges,
 )
+from mlplab.errors import DataError
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.training import prepare_members
 
@@ -175,7 +176,7 @@ def test_rare_and_unseen_categories_are_other(encode):
     run = mlplab.run(
         [
             *("dataset=file", "dataset.path=t.csv", "dataset.target=y", "dataset.missing=impute"),
-            *(f"dataset.encode={encode}", "dataset.min_frequency=20", *QUICK),
+            *(f"dataset.encode={encode}", "dataset.min_frequency=10", *QUICK),
         ]
     )
     column = run.preprocessing.encoder.columns[0]
@@ -198,7 +199,7 @@ def test_thousands_of_categories_are_learned_and_refused_as_text_otherwise():
     frame = pd.DataFrame({"c": [f"v{i % 400}" for i in range(1200)], "y": np.arange(1200) % 2})
     frame.to_csv("t.csv", index=False)
     line = ["dataset=file", "dataset.path=t.csv", "dataset.target=y", *QUICK]
-    with pytest.raises(mlplab.MlplabError, match="text cannot be learned from"):
+    with pytest.raises(DataError, match="text cannot be learned from"):
         mlplab.run(line)
     run = mlplab.run([*line, "dataset.encode=auto"])
     assert run.model.network.layers[0].units == 8
