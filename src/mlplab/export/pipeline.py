@@ -218,6 +218,8 @@ class TraceableModel(nn.Module):
         has_bins = groups is not None and groups.has_bins
         self.inputs = MakeInputs(groups) if groups is not None and has_bins else nn.Identity()
         self.network = run.module()
+        if any(layer.blocks for layer in run.model.network.layers):
+            self.network.double()  # waves of large numbers lose the digits of single precision
         self.dtype = next(self.network.parameters()).dtype
         self.loss = run.model.loss
         target_scaler = preprocessing.target_scaler
