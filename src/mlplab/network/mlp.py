@@ -37,8 +37,6 @@ class PopulationLayer:
     bias: bool
     normalization: str
     dropout: Number
-    blocks: tuple = ()
-    lr_factor: Number = 1.0
 
 
 class Dropout:
@@ -131,8 +129,6 @@ class MLP:
         dropout: Drop | None,
     ) -> Tensor:
         layer = self.layers[i]
-        if layer.blocks:
-            return _stub_blocks(layer, view, h)
         h = self.signal(i, view, h, buffers, training)
         if layer.activation is not None:
             h = layer.activation(h, view.slopes) if view.slopes is not None else layer.activation(h)
@@ -195,8 +191,6 @@ def stack_layers(
                 first.bias,
                 first.normalization,
                 stack_numbers([layer.dropout for layer in position], device),
-                first.blocks,
-                stack_numbers([layer.lr_factor for layer in position], device),
             )
         )
     return stacked
@@ -212,16 +206,7 @@ def initial_theta(layout: Layout, members: Sequence[Sequence[Layer]], seeds: lis
     fan_in = {entry.layer: entry.shape[0] for entry in layout.entries if entry.name == "weight"}
     for entry, value in zip(layout.entries, layout.split(theta_KP), strict=True):
         layers = [layers[entry.layer] for layers in members]
-        if entry.name == "weight" and layers[0].blocks:
-            for k, (layer, seed) in enumerate(zip(layers, seeds, strict=True)):
-                generator, offset = _generator(seed, entry), 0
-                for b in layer.blocks:
-                    if not b.identity:
-                        w = torch.empty(b.outputs, b.inputs, dtype=torch.float64)
-                        layer.initializer.fill(w, generator)
-                        value[k, offset : offset + b.inputs * b.outputs, 0] = w.T.flatten()
-                        offset += b.inputs * b.outputs
-        elif entry.name == "weight":
+        if entry.name == "weight":
             weight_KOI = torch.empty(len(seeds), *entry.shape[::-1], dtype=torch.float64)
             for weight_OI, layer, seed in zip(weight_KOI.unbind(), layers, seeds, strict=True):
                 initializer = layer.initializer.of_layer(entry.layer, layout.num_layers)
@@ -259,12 +244,6 @@ def _fill_bias(
 
 def _entries(i: int, layer: PopulationLayer, num_inputs: int) -> list[Entry]:
     entries = [Entry(i, "weight", (num_inputs, layer.units))]
-    affine = [b for b in layer.blocks if not b.identity]
-    if layer.blocks:
-        entries = [Entry(i, "weight", (sum(b.inputs * b.outputs for b in affine), 1))]
-        if layer.bias:
-            entries.append(Entry(i, "bias", (1, sum(b.outputs for b in affine))))
-        return entries
     if layer.bias:
         entries.append(Entry(i, "bias", (1, layer.units)))
     if layer.normalization != "none":
@@ -272,24 +251,6 @@ def _entries(i: int, layer: PopulationLayer, num_inputs: int) -> list[Entry]:
     if layer.activation is not None and layer.activation.num_parameters():
         entries.append(Entry(i, "slopes", (1, layer.activation.num_parameters())))
     return entries
-
-
-def _stub_blocks(layer, view, h):
-    K = len(h)
-    outs, offset, first = [], 0, 0
-    for b in layer.blocks:
-        x = h[..., b.start : b.start + b.inputs]
-        if not b.identity:
-            w = view.weight[:, offset : offset + b.inputs * b.outputs, 0].reshape(K, b.inputs, b.outputs)
-            x = torch.bmm(x, w)
-            if view.bias is not None:
-                x = x + view.bias[:, :, first : first + b.outputs]
-            if layer.activation is not None:
-                x = layer.activation(x)
-            offset += b.inputs * b.outputs
-            first += b.outputs
-        outs.append(x)
-    return torch.cat(outs, -1)
 
 
 def _normalize(

@@ -30,9 +30,6 @@ def as_module(
     steps: list[nn.Module] = []
     views = layout.layers(layout.split(theta_P.detach().unsqueeze(0)))
     for i, (layer, view) in enumerate(zip(layers, views, strict=True)):
-        if layer.blocks:
-            steps.append(StubBlocks(layer, view))
-            continue
         steps.append(_linear(view))
         if layer.normalization != "none":
             steps.append(_normalization(layer, view, buffers, i))
@@ -66,22 +63,6 @@ def stacked_states(
         )
         for name, index in module.state_dict().items()
     }
-
-
-class StubBlocks(nn.Module):
-    def __init__(self, layer, view):
-        super().__init__()
-        self.layer = layer
-        self.weight = nn.Parameter(view.weight[0].T.detach().clone())
-        if view.bias is not None:
-            self.bias = nn.Parameter(view.bias[0, 0].detach().clone())
-
-    def forward(self, x):
-        from mlplab.network.layout import LayerViews
-        from mlplab.network.mlp import _stub_blocks
-
-        bias = self.bias.view(1, 1, -1) if hasattr(self, "bias") else None
-        return _stub_blocks(self.layer, LayerViews(self.weight.T.unsqueeze(0), bias), x.unsqueeze(0))[0]
 
 
 def _linear(view: LayerViews) -> nn.Linear:
