@@ -8,14 +8,6 @@ from mlplab.schema import Number
 
 
 @dataclass(frozen=True)
-class Block:
-    start: int
-    inputs: int
-    outputs: int
-    identity: bool = False
-
-
-@dataclass(frozen=True)
 class Layer:
     """One layer: affine map, then normalization, activation and dropout.
 
@@ -29,5 +21,3 @@ class Layer:
     bias: bool = True
     normalization: str = "none"
     dropout: Number = 0.0
-    blocks: tuple[Block, ...] = ()
-    lr_factor: Number = 1.0
