@@ -69,6 +69,15 @@ def select(component: P, members: Tensor) -> P:
     return dataclasses.replace(component, **changes) if changes else component
 
 
+def select_number(value: Number, members: Tensor) -> Number:
+    """Return a number, or that of some members if they differ in it. `members` is an index tensor
+    [K'].
+    """
+    if not isinstance(value, Tensor):
+        return value
+    return value.index_select(0, members.to(value.device))
+
+
 def double(value: Number) -> Number:
     """Return a tensor in float64, and an int or a float unchanged.
 

@@ -23,7 +23,12 @@ def build_structure(
     settings = with_embedding(settings, preprocessing.groups, num_inputs)
     layers = [
         PopulationLayer(
-            layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout
+            layer.units,
+            layer.activation,
+            layer.bias,
+            layer.normalization,
+            layer.dropout,
+            layer.blocks,
         )
         for layer in settings.layers
     ]

@@ -215,6 +215,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
         ("activation", tuple(_kind(layer.activation) for layer in layers[:-1])),
         ("bias", tuple(layer.bias for layer in layers)),
         ("normalization", tuple(layer.normalization for layer in layers)),
+        ("blocks", tuple(layer.blocks for layer in layers)),
         *((name, _kind(getattr(settings, name))) for name in ("loss", "optimizer", "schedule")),
         ("training", _kind(settings.training, MEMBER_OPTIONS)),
         ("device", settings.device),
