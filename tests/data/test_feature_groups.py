@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -30,7 +31,7 @@ QUICK = ["training.epochs=2", "tracking=off", "model.hidden=[4]"]
 def piecewise_linear(x, edges):
     """The definition, number by number."""
     encoded = np.empty((len(x), len(edges) - 1))
-    for t, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for t, (low, high) in enumerate(itertools.pairwise(edges)):
         for i, value in enumerate(x):
             if value < low and t > 0:
                 encoded[i, t] = 0

@@ -12,7 +12,7 @@ from mlplab.config import settings_from_overrides
 from mlplab.data.feature_groups import CATEGORY, NUMBER, OTHER, FeatureGroup, FeatureGroups
 from mlplab.embeddings import EMBEDDINGS, Embedding, Pbld, Periodic, PiecewiseLinear, Plr
 from mlplab.export.files import export
-from mlplab.network.mlp import MLP, initial_theta, stack_layers
+from mlplab.network import MLP, initial_theta, stack_layers
 from mlplab.runs.ensemble import Predictor
 from mlplab.sklearn import MLPClassifier, MLPRegressor
 from mlplab.training import prepare_members
@@ -41,6 +41,8 @@ LEARNED = [
 def embedded(embedding: Embedding, x, seed=0):
     """The outputs of the layers of an embedding, and the parameters by layer."""
     layers = embedding.layers(GROUPS)
+    for layer in layers:
+        assert layer.units == sum(block.outputs for block in layer.blocks)
     network = MLP(GROUPS.num_inputs, stack_layers([layers], 1, torch.device("cpu")))
     theta_KP = initial_theta(network.layout, [layers], [seed])
     views = network.layout.layers(network.layout.split(theta_KP))

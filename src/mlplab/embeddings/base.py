@@ -8,7 +8,7 @@ from mlplab.data.feature_groups import CATEGORY, FeatureGroups, Grouping
 from mlplab.embeddings.stack import COPY, Stack
 from mlplab.network.initializers import Constant, Normal
 from mlplab.network.layer import Layer
-from mlplab.schema import Component, Number, number
+from mlplab.schema import Component, number
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Embedding(Component):
     and 1 stay as they are. Categories with a learned vector are embedded whatever the choice is.
     """
 
-    scale_lr_factor: Number | None = number(
+    scale_lr_factor: float | None = number(
         None,
         "learning rate of a learned factor on each input of the first hidden layer, relative to"
         " optimizer.lr; the factors start at 1; null has none",
@@ -39,7 +39,7 @@ class Embedding(Component):
         """Return the layers from the inputs of the network to its first hidden layer."""
         stack = Stack(groups)
         self.embed_numbers(stack)
-        stack.add(CATEGORY, None, COPY, initializer=Normal(std=1.0), bias=False)
+        stack.add(CATEGORY, None, COPY, Normal(std=1.0), bias=False)
         if self.scale_lr_factor is not None:
             stack.scale(Constant(value=1.0), self.scale_lr_factor)
         return tuple(stack.layers)

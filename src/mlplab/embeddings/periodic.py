@@ -16,7 +16,7 @@ from mlplab.embeddings.base import Embedding
 from mlplab.embeddings.stack import COPY, Stack
 from mlplab.network.activations import Activation, Relu, Sine
 from mlplab.network.initializers import Initializer, TorchDefault
-from mlplab.schema import Number, flag, integer, number
+from mlplab.schema import flag, integer, number
 
 WAVE = "wave"
 """The kind of the waves of a number."""
@@ -56,35 +56,40 @@ class WaveInitializer(Initializer):
 def add_waves(
     stack: Stack,
     frequencies: int,
-    sigma: Number,
-    lr_factor: Number,
+    sigma: float,
+    lr_factor: float,
     paired: bool,
     keep: bool = False,
 ) -> None:
-    """Add a layer of waves of each number: sin(2 pi (c x + phase)) for its weights c and biases."""
+    """Add a layer of waves of each number: sin(2 pi (c x + phase)) for its weights c and biases.
+
+    The learning rate of a phase is relative to radians, as in the papers.
+    """
     size = 2 * frequencies if paired else frequencies
     stack.add(
         NUMBER,
         size,
         WAVE,
+        WaveInitializer(sigma=sigma, size=size, paired=paired),
+        Sine(frequency=2 * math.pi),
         keep,
-        activation=Sine(frequency=2 * math.pi),
-        initializer=WaveInitializer(sigma=float(sigma), size=size, paired=paired),
         lr_factor=lr_factor,
+        bias_lr_factor=lr_factor / (2 * math.pi),
     )
 
 
 def add_linear(
-    stack: Stack, outputs: int, lr_factor: Number, activation: Activation | None = None
+    stack: Stack, outputs: int, lr_factor: float, activation: Activation | None = None
 ) -> None:
     """Add a layer with a linear map of the waves of each number."""
     stack.add(
         WAVE,
         outputs,
         COPY,
-        activation=activation,
-        initializer=TorchDefault(),
+        TorchDefault(),
+        activation,
         lr_factor=lr_factor,
+        bias_lr_factor=lr_factor,
     )
 
 
@@ -99,9 +104,7 @@ class Periodic(Embedding):
     """
 
     frequencies: int = integer(8, "number of frequencies of each number", at_least=1)
-    sigma: Number = number(
-        0.3, "standard deviation of the frequencies, in cycles per unit", above=0
-    )
+    sigma: float = number(0.3, "standard deviation of the frequencies, in cycles per unit", above=0)
     keep: bool = flag(True, "pass on the number itself, too")
 
     def embed_numbers(self, stack: Stack) -> None:
@@ -119,11 +122,11 @@ class Plr(Embedding):
     """
 
     frequencies: int = integer(16, "number of frequencies of each number", at_least=1)
-    sigma: Number = number(
+    sigma: float = number(
         0.1, "standard deviation of the first frequencies, in cycles per unit", above=0
     )
     outputs: int = integer(8, "units of each number", at_least=1)
-    lr_factor: Number = number(
+    lr_factor: float = number(
         1.0, "learning rate of the embedding, relative to optimizer.lr", at_least=0
     )
 
@@ -143,11 +146,11 @@ class Pbld(Embedding):
     """
 
     frequencies: int = integer(16, "number of frequencies of each number", at_least=1)
-    sigma: Number = number(
+    sigma: float = number(
         0.1, "standard deviation of the first frequencies, in cycles per unit", above=0
     )
     outputs: int = integer(4, "units of each number, one of which is the number", at_least=2)
-    lr_factor: Number = number(
+    lr_factor: float = number(
         0.1, "learning rate of the embedding, relative to optimizer.lr", at_least=0
     )
 

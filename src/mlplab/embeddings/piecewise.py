@@ -9,7 +9,7 @@ from mlplab.embeddings.base import Embedding
 from mlplab.embeddings.stack import COPY, Stack
 from mlplab.network.activations import Relu
 from mlplab.network.initializers import TorchDefault
-from mlplab.schema import Number, choice, integer, number
+from mlplab.schema import choice, integer, number
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PiecewiseLinear(Embedding):
         optional=True,
     )
     activation: str = choice("none", ("none", "relu"), "activation of these units")
-    lr_factor: Number = number(
+    lr_factor: float = number(
         1.0, "learning rate of this map, relative to optimizer.lr", at_least=0
     )
 
@@ -45,7 +45,8 @@ class PiecewiseLinear(Embedding):
                 NUMBER,
                 self.outputs,
                 COPY,
-                activation=Relu() if self.activation == "relu" else None,
-                initializer=TorchDefault(),
+                TorchDefault(),
+                Relu() if self.activation == "relu" else None,
                 lr_factor=self.lr_factor,
+                bias_lr_factor=self.lr_factor,
             )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlplab.data.feature_groups import FeatureGroups
+from mlplab.network.activations import Activation, Identity
+from mlplab.network.blocks import Block, scaling_blocks
 from mlplab.network.initializers import Initializer
-from mlplab.network.layer import Block, Layer
-from mlplab.schema import Number
+from mlplab.network.layer import Layer
 
 COPY = "copy"
 """The kind of a span that later layers copy."""
@@ -31,7 +32,14 @@ class Stack:
         self.spans = [Span(group.kind, group.num_inputs, group.outputs) for group in groups]
 
     def add(
-        self, kind: str, outputs: int | None, becomes: str, keep: bool = False, **fields: Any
+        self,
+        kind: str,
+        outputs: int | None,
+        becomes: str,
+        initializer: Initializer,
+        activation: Activation | None = None,
+        keep: bool = False,
+        **options: Any,
     ) -> None:
         """Add a layer with an affine block for each span of a kind, followed by the other inputs.
 
@@ -39,8 +47,10 @@ class Stack:
             kind: the kind of the spans; without one, no layer is added.
             outputs: the units of each block; None takes those of the span.
             becomes: the kind of the outputs of a block.
+            initializer: of the weights and biases of the blocks.
+            activation: of the blocks.
             keep: whether the inputs of the blocks are copied too.
-            fields: of the layer.
+            options: of the layer.
         """
         if all(span.kind != kind for span in self.spans):
             return
@@ -56,19 +66,16 @@ class Stack:
                 kept = Span(span.kind if span.kind != kind else COPY, width, span.outputs)
                 copied.append((Block(start, width, width, identity=True), kept))
             start += width
-        self._append([block for block, _ in affine], [block for block, _ in copied], **fields)
+        blocks = [*(block for block, _ in affine), *_joined([block for block, _ in copied])]
+        layer = Layer.of_blocks(blocks, activation or Identity(), initializer, **options)
+        self.layers.append(layer)
         self.spans = [span for _, span in (*affine, *copied)]
 
-    def scale(self, initializer: Initializer, lr_factor: Number) -> None:
+    def scale(self, initializer: Initializer, lr_factor: float) -> None:
         """Add a layer with one factor for each input."""
-        width = sum(span.width for span in self.spans)
-        blocks = [Block(start, 1, 1) for start in range(width)]
-        self._append(blocks, [], initializer=initializer, bias=False, lr_factor=lr_factor)
-
-    def _append(self, affine: list[Block], copied: list[Block], **fields: Any) -> None:
-        blocks = (*affine, *_joined(copied))
-        units = sum(block.outputs for block in blocks)
-        self.layers.append(Layer(units, fields.pop("activation", None), blocks=blocks, **fields))
+        blocks = scaling_blocks(sum(span.width for span in self.spans))
+        options = {"bias": False, "lr_factor": lr_factor}
+        self.layers.append(Layer.of_blocks(blocks, Identity(), initializer, **options))
 
 
 def _joined(copied: list[Block]) -> list[Block]:

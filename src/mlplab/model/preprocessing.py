@@ -83,8 +83,8 @@ class Preprocessing:
         return np.array([int(name) if integers else name for name in self.class_names])
 
     def features(self, x: Any, source: str = "x") -> np.ndarray:
-        """Return the inputs of the network, float64 [N, F], for a data frame with the columns of the
-        training, or for an array or a tensor [N, R] of `column_names` that are not scaled yet.
+        """Return the inputs of the network, float64 [N, F], for a data frame with the columns of
+        the training, or for an array or a tensor [N, R] of `column_names` that are not scaled yet.
 
         Raises DataError, naming the `source` of x, if x has the wrong shape, lacks a column, or has
         a cell that training would have refused or a number that is not finite. Rows are counted

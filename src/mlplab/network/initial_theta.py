@@ -85,9 +85,7 @@ def _fill_block_biases(
         if layer.bias_initializer is not None:
             layer.bias_initializer.fill_blocks(bias_GO.unsqueeze(2), group.positions, generator)
         else:
-            layer.initializer.fill_block_biases(
-                bias_GO, group.positions, group.inputs, generator
-            )
+            layer.initializer.fill_block_biases(bias_GO, group.positions, group.inputs, generator)
 
 
 def _fill_bias(
@@ -101,5 +99,3 @@ def _fill_bias(
     if initializer.bias == 0 and type(initializer).fill_bias is Initializer.fill_bias:
         return  # the most frequent case
     initializer.fill_bias(bias_O, fan_in, _generator(seed, entry))
-
-
