@@ -124,11 +124,6 @@ class Settings:
         """What the embedding needs to know of the features."""
         return Grouping() if self.embedding is None else self.embedding.grouping
 
-    @property
-    def hidden_layers(self) -> tuple[Layer, ...]:
-        """The layers of model.hidden: without those of the embedding and the output layer."""
-        return self.layers[self.num_embedding_layers or 0 : -1]
-
     def choice(self, group: str) -> str:
         """Return the name of the group's choice, such as "adam", as the configuration has it."""
         node = self.config.get(group)

@@ -98,7 +98,7 @@ def higher_lr(evidence: Evidence) -> tuple[str, ...]:
 
 def wider(evidence: Evidence) -> tuple[str, ...]:
     """More units in each hidden layer, in two layers at least."""
-    widths = [layer.units for layer in evidence.settings.hidden_layers] or [4]
+    widths = [layer.units for layer in evidence.settings.layers[:-1]] or [4]
     widths = widths * 2 if len(widths) == 1 else widths
     units = [min(max(4 * width, 24), max(width, MAX_WIDTH)) for width in widths]
     return (hidden(units),)
@@ -119,7 +119,7 @@ def _plain_layers(evidence: Evidence, key: str) -> tuple[str, ...]:
     """The hidden layers as widths, if one of them sets this key itself."""
     if not any(key in layer for layer in Mlp(hidden=_model(evidence).get("hidden")).layers()):
         return ()
-    return (hidden([layer.units for layer in evidence.settings.hidden_layers]),)
+    return (hidden([layer.units for layer in evidence.settings.layers[:-1]]),)
 
 
 def _model(evidence: Evidence) -> dict[str, Any]:

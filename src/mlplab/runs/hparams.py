@@ -41,7 +41,7 @@ def _headline(settings: Settings, swept: Mapping[str, object]) -> dict[str, obje
     lr = getattr(settings.optimizer, "lr", None)
     values = {
         **{group: settings.choice(group) for group in _GROUPS},
-        "model.hidden": "-".join(str(layer.units) for layer in settings.hidden_layers) or "none",
+        "model.hidden": "-".join(str(layer.units) for layer in settings.layers[:-1]) or "none",
         **({"optimizer.lr": float(lr)} if isinstance(lr, (int, float)) else {}),
         "seed": settings.seed,
     }

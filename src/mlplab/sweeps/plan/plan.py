@@ -369,7 +369,7 @@ def _as_override(label: str, settings: Settings) -> str | None:
     """The override by which a user sets the label's value, or None if there is none."""
     if label == "model.hidden":
         return (
-            f"model.hidden={'-'.join(str(layer.units) for layer in settings.hidden_layers) or '[]'}"
+            f"model.hidden={'-'.join(str(layer.units) for layer in settings.layers[:-1]) or '[]'}"
         )
     if label in settings.config and isinstance(settings.config[label], dict):
         return f"{label}={settings.choice(label)}"
