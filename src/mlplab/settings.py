@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.data.feature_groups import Grouping
-from mlplab.errors import FieldError
+from mlplab.errors import FieldError, IncompatibleSettingsError
 from mlplab.schema import Component, anything, choice, integer, number
 from mlplab.validation import Holdout, Validation
 
@@ -123,6 +123,19 @@ class Settings:
     def grouping(self) -> Grouping:
         """What the embedding needs to know of the features."""
         return Grouping() if self.embedding is None else self.embedding.grouping
+
+    def check_lr_factors(self) -> None:
+        """Raise IncompatibleSettingsError if a layer multiplies its learning rate, but the steps of
+        the optimizer are not proportional to it.
+        """
+        if self.optimizer.scales_with_lr:
+            return
+        if any(layer.has_lr_factors for layer in self.layers):
+            raise IncompatibleSettingsError(
+                f"`optimizer = {self.choice('optimizer')}`: a layer of this network multiplies its"
+                " learning rate, to which the steps of this optimizer are not proportional. Choose"
+                " another one, such as optimizer=adam."
+            )
 
     def choice(self, group: str) -> str:
         """Return the name of the group's choice, such as "adam", as the configuration has it."""

@@ -126,7 +126,8 @@ class BlockPlan:
         self._indices: dict[tuple[str, torch.device], Tensor] = {}
 
     def _order(self) -> list[int]:
-        copied, order = self.num_biases, []
+        copied = self.num_biases
+        order: list[int] = []
         for position, block in enumerate(self.blocks):
             if block.identity:
                 order += range(copied, copied + block.outputs)

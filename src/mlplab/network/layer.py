@@ -68,6 +68,21 @@ class Layer:
         return self.lr_factor != 1 or (self.bias and self.bias_lr_factor != 1)
 
 
+def weights_by_layer(layers: Iterable[Layer], num_inputs: int, num_outputs: int) -> list[int]:
+    """Return the number of weights of each layer, without biases, of a network with this number of
+    inputs and outputs.
+    """
+    counts = []
+    for layer in layers:
+        units = layer.units or num_outputs
+        if layer.blocks is None:
+            counts.append(num_inputs * units)
+        else:
+            counts.append(sum(block.num_weights for block in layer.blocks))
+        num_inputs = units
+    return counts
+
+
 def hidden_widths(layers: Iterable[Layer]) -> list[int]:
     """Return the units of the hidden layers, without the block layers: model.hidden."""
     return [layer.units for layer in layers if layer.units and not layer.blocks]

@@ -36,7 +36,8 @@ class Entry:
 class LayerViews:
     """The parameters of one layer as views of theta: weight [K, I, O], the others [K, 1, O or Q].
 
-    Those of a block layer are compact; `MLP.dense` returns its matrix. A parameter that the layer does not have is None.
+    Those of a block layer are compact; `MLP.dense` returns its matrix. A parameter that the layer
+    does not have is None.
     """
 
     weight: Tensor

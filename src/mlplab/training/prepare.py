@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
 from mlplab.data.preparation.grouping import with_groups
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import Loss, resolve_auto_loss
-from mlplab.network.layer import Layer
+from mlplab.network.layer import Layer, hidden_widths, weights_by_layer
 from mlplab.schema import Component, rules
 from mlplab.settings import Settings
 from mlplab.training.device import choose_device
@@ -211,7 +210,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
     layers = settings.layers
     splits = {name: getattr(prepared, name) for name in ("train", "val", "test")}
     return (
-        ("model.hidden", tuple(layer.units for layer in layers[:-1])),
+        ("model.hidden", tuple(hidden_widths(layers))),
         ("activation", tuple(_kind(layer.activation) for layer in layers[:-1])),
         ("bias", tuple(layer.bias for layer in layers)),
         ("normalization", tuple(layer.normalization for layer in layers)),
@@ -313,11 +312,5 @@ def build_population(members: Sequence[PreparedMember]) -> tuple[Population, str
 
 
 def _num_weights(layers: Sequence[Layer], prepared: Prepared) -> int:
-    widths = [
-        prepared.num_features,
-        *(
-            layer.units or prepared.task.num_classes or prepared.task.num_targets
-            for layer in layers
-        ),
-    ]
-    return sum(a * b for a, b in itertools.pairwise(widths))
+    num_outputs = prepared.task.num_classes or prepared.task.num_targets
+    return sum(weights_by_layer(layers, prepared.num_features, num_outputs))

@@ -102,9 +102,9 @@ class JobFolders:
                 layer.units,
                 type(layer.activation),
                 layer.bias,
+                layer.blocks,
                 layer.normalization,
                 not layer.dropout,
-                layer.blocks,
             )
             for layer in settings.layers
         ]
