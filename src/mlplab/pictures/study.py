@@ -83,7 +83,8 @@ class Study:
     @cached_property
     def plane(self) -> Plane:
         preprocessing = self.preprocessing
-        derive = preprocessing.scaled if preprocessing.input_features else None
+        has_columns = self.prepared.train.columns is not None
+        derive = preprocessing.scaled if has_columns else None
         columns_NR, *others = (self.points(split).columns for split in self.splits)
         return fit_plane(
             columns_NR,

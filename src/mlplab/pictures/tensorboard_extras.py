@@ -151,7 +151,7 @@ def vectors(folder: Path, study: Study) -> None:
 
 def _sprites(study: Study, scaled_NF: Floats) -> NDArray[np.float64] | None:
     """Return square images [N, side, side] in [0, 1] if the features are named pixel..."""
-    side = image_side(study.prepared.feature_names)
+    side = None if study.network.layers[0].blocks else image_side(study.prepared.input_names)
     if side is None:
         return None
     raw = study.prepared.feature_scaler.invert(scaled_NF)

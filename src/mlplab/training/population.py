@@ -213,7 +213,7 @@ def initial_weights(
     seeds, layers = [s.seed for s in settings], [s.layers for s in settings]
     theta_KP = initial_theta(network.layout, layers, seeds).to(device, dtype)
     buffers = network.buffers(len(settings), dtype, device)
-    features = [p.feature_names for p in prepared]
+    features = [p.input_names for p in prepared]
     targets = [p.class_names if p.task.classifies else p.target_names for p in prepared]
     weights = [s.initial for s in settings]
     fill_rows(weights, network, features, targets, theta_KP, buffers)

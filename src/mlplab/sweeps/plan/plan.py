@@ -259,7 +259,10 @@ def _components(settings: Settings) -> Hashable:
     """Everything that a representative depends on: the objects that jobs share, and the choice of
     the engine.
     """
-    names = ("dataset", "layers", "loss", "optimizer", "schedule", "training", "validation")
+    names = (
+        *("dataset", "embedding", "layers", "loss", "optimizer", "schedule", "training"),
+        "validation",
+    )
     ids = tuple([id(getattr(settings, name)) for name in names])
     return ids, settings.device, settings.dtype, settings.engine, settings.config.get("engine")
 
