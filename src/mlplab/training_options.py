@@ -99,8 +99,8 @@ class Training(Component):
         "none",
         ("none", "temperature", "auto"),
         "temperature: after training, divide the outputs of a classifier by the number that"
-        " minimizes the log loss of the val split; auto: the same where there are classes and a val"
-        " split, and intervals of the predictions of values",
+        " minimizes the log loss of the val split, the temperature; auto: the same where there are"
+        " classes and a val split",
     )
     time_limit: float | str | None = anything(
         None,

@@ -119,6 +119,23 @@ class Run:
             raise ValueError("this run predicts values, not classes: use predict")
         return np.asarray(self.scores(self.preprocessing.features(x_NF)).argmax(-1))
 
+    def predict_interval(
+        self, x_NF: ArrayLike, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lower and the upper ends, [N, T] each, of intervals that contain the value of
+        a new row with this probability, for raw features as in `predict`.
+
+        They are calibrated on the val split by conformal prediction, once: the run's data must be
+        there, or `mlplab evaluate` must have measured the run. Raises DataError if the run predicts
+        classes, or the val split is missing or too small for the level.
+        """
+        from mlplab.model.intervals import interval
+        from mlplab.runs.intervals import intervals_of, predicted
+
+        intervals = intervals_of(self.folder, self.settings, self.model)
+        features_NF = self.preprocessing.features(x_NF)
+        return interval([(intervals, predicted(self.model, features_NF))], level)
+
     def __repr__(self) -> str:
         shown = [
             f"{name}={value:.4g}"

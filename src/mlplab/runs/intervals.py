@@ -1,0 +1,113 @@
+"""The prediction intervals of a run: calibrated on its val split, and stored in its folder.
+
+Shapes: N rows, F features, T targets.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from mlplab.data.preparation.examples import Examples, Prepared
+from mlplab.errors import DataError
+from mlplab.io.files import write_json
+from mlplab.io.reading import read_json, reading
+from mlplab.losses.regression import Quantile
+from mlplab.model.intervals import Intervals, Predicted, fit_intervals
+from mlplab.model.model import Model
+from mlplab.settings import Settings
+from mlplab.training import DataCache, prepare_members
+
+FILE = "intervals.json"
+BOUNDS = {"any": (-math.inf, math.inf), "non-negative": (0.0, math.inf), "share": (0.0, 1.0)}
+"""The range of the targets, by the `target_range` of the loss."""
+
+
+def predicted(model: Model, x_NF: np.ndarray, source: str = "x", first: int = 0) -> Predicted:
+    """Return what the network says of scaled features. Raises NotFiniteError as `Model.scores`."""
+    deviations_KNT = model.deviations(x_NF)
+    return Predicted(
+        x_NF,
+        model.scores(x_NF, source, first)[0],
+        None if deviations_KNT is None else deviations_KNT[0],
+    )
+
+
+def calibrate_on(model: Model, examples: Examples, source: str) -> Intervals:
+    """Return intervals calibrated on examples that the network did not learn from."""
+    examples = examples.real()
+    y_NT = model.preprocessing.in_target_units(np.asarray(examples.y, np.float64))
+    return fit_intervals(
+        predicted(model, examples.x, source),
+        y_NT,
+        isinstance(model.loss, Quantile),
+        BOUNDS[model.loss.target_range],
+    )
+
+
+def stored_intervals(folder: Path, model: Model) -> Intervals | None:
+    """Return the intervals in the folder of a run; None if there are none. Raises DamagedFileError.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    with reading(path):
+        intervals = Intervals.from_dict(content)
+        preprocessing = model.preprocessing
+        sizes = intervals.num_features, len(intervals.scores)
+        if sizes != (len(preprocessing.feature_names), len(preprocessing.target_names)):
+            raise ValueError("its intervals are not those of this network")
+    return intervals
+
+
+def intervals_of(
+    folder: Path,
+    settings: Settings,
+    model: Model,
+    prepared: Prepared | None = None,
+    cache: DataCache | None = None,
+) -> Intervals:
+    """Return the intervals of a run: the stored ones, or else those of its val split, which are
+    then stored if the run has its folder. `prepared` is its data, if it is at hand.
+
+    Raises DataError if the run predicts classes, or has no val split or other data than in training.
+    """
+    if model.preprocessing.task.classifies:
+        raise DataError(
+            f"{folder} predicts classes, which have probabilities: intervals are for values."
+        )
+    if (stored := stored_intervals(folder, model)) is not None:
+        return stored
+    if prepared is None:
+        prepared = _data_of_training(folder, settings, cache)
+    if prepared.val is None:
+        raise DataError(
+            f"{folder} has no val split, on which intervals are calibrated: train with dataset.val"
+            " above 0."
+        )
+    intervals = calibrate_on(model, prepared.val, f"the val split of {folder}")
+    if (folder / "config.yaml").is_file():
+        write_json(folder / FILE, intervals.to_dict())
+    return intervals
+
+
+def _data_of_training(folder: Path, settings: Settings, cache: DataCache | None) -> Prepared:
+    """Prepare the data of a run again. Raises DataError if it is gone or has changed."""
+    try:
+        prepared = prepare_members([settings], cache)[0].prepared
+    except (DataError, OSError) as error:
+        raise DataError(
+            f"Intervals of {folder} are calibrated once, on the val split of its data, which cannot"
+            f" be read: {error} `mlplab evaluate` or `mlplab predict --interval` must run once"
+            " where the data is."
+        ) from error
+    provenance = folder / "provenance.json"
+    if provenance.is_file() and read_json(provenance).get("data_hash") != prepared.data_hash:
+        raise DataError(
+            f"The data of {folder} changed since it was trained: its val split may contain rows"
+            " that it was trained on, so that no intervals can be calibrated on it."
+        )
+    return prepared
