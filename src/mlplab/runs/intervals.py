@@ -14,13 +14,16 @@ from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.errors import DataError
 from mlplab.io.files import write_json
 from mlplab.io.reading import read_json, reading
+from mlplab.losses import Loss
 from mlplab.losses.regression import Quantile
 from mlplab.model.intervals import Intervals, Predicted, fit_intervals
 from mlplab.model.model import Model
 from mlplab.settings import Settings
 from mlplab.training import DataCache, prepare_members
 
-FILE = "intervals.json"
+FILES = {"val": "intervals.json", "test": "intervals_test.json"}
+"""By the split that they are calibrated on."""
+REMEDY = "Delete the file: the intervals are calibrated again when they are asked for."
 BOUNDS = {"any": (-math.inf, math.inf), "non-negative": (0.0, math.inf), "share": (0.0, 1.0)}
 """The range of the targets, by the `target_range` of the loss."""
 
@@ -35,6 +38,11 @@ def predicted(model: Model, x_NF: np.ndarray, source: str = "x", first: int = 0)
     )
 
 
+def is_signed(loss: Loss) -> bool:
+    """Whether the errors below and above a prediction have quantiles of their own."""
+    return isinstance(loss, Quantile)
+
+
 def calibrate_on(model: Model, examples: Examples, source: str) -> Intervals:
     """Return intervals calibrated on examples that the network did not learn from."""
     examples = examples.real()
@@ -42,19 +50,18 @@ def calibrate_on(model: Model, examples: Examples, source: str) -> Intervals:
     return fit_intervals(
         predicted(model, examples.x, source),
         y_NT,
-        isinstance(model.loss, Quantile),
+        is_signed(model.loss),
         BOUNDS[model.loss.target_range],
     )
 
 
-def stored_intervals(folder: Path, model: Model) -> Intervals | None:
-    """Return the intervals in the folder of a run; None if there are none. Raises DamagedFileError.
-    """
-    path = folder / FILE
+def stored_intervals(folder: Path, model: Model, split: str = "val") -> Intervals | None:
+    """Return the intervals in the folder of a run; None if there are none. Raises DamagedFileError."""
+    path = folder / FILES[split]
     if not path.is_file():
         return None
-    content = read_json(path)
-    with reading(path):
+    content = read_json(path, REMEDY)
+    with reading(path, REMEDY):
         intervals = Intervals.from_dict(content)
         preprocessing = model.preprocessing
         sizes = intervals.num_features, len(intervals.scores)
@@ -69,32 +76,35 @@ def intervals_of(
     model: Model,
     prepared: Prepared | None = None,
     cache: DataCache | None = None,
+    split: str = "val",
 ) -> Intervals:
     """Return the intervals of a run: the stored ones, or else those of its val split, which are
-    then stored if the run has its folder. `prepared` is its data, if it is at hand.
+    then stored if the run has its folder. `prepared` is its data, if it is at hand. For networks of
+    a cross-validation that are used together, `split` may be test.
 
-    Raises DataError if the run predicts classes, or has no val split or other data than in training.
+    Raises DataError if the run predicts classes, or lacks the split or the data of its training.
     """
     if model.preprocessing.task.classifies:
         raise DataError(
             f"{folder} predicts classes, which have probabilities: intervals are for values."
         )
-    if (stored := stored_intervals(folder, model)) is not None:
+    if (stored := stored_intervals(folder, model, split)) is not None:
         return stored
     if prepared is None:
-        prepared = _data_of_training(folder, settings, cache)
-    if prepared.val is None:
+        prepared = data_of_training(folder, settings, cache)
+    examples = prepared.val if split == "val" else prepared.test
+    if examples is None:
         raise DataError(
-            f"{folder} has no val split, on which intervals are calibrated: train with dataset.val"
+            f"{folder} has no {split} split, on which intervals are calibrated: train with dataset.val"
             " above 0."
         )
-    intervals = calibrate_on(model, prepared.val, f"the val split of {folder}")
+    intervals = calibrate_on(model, examples, f"the {split} split of {folder}")
     if (folder / "config.yaml").is_file():
-        write_json(folder / FILE, intervals.to_dict())
+        write_json(folder / FILES[split], intervals.to_dict())
     return intervals
 
 
-def _data_of_training(folder: Path, settings: Settings, cache: DataCache | None) -> Prepared:
+def data_of_training(folder: Path, settings: Settings, cache: DataCache | None = None) -> Prepared:
     """Prepare the data of a run again. Raises DataError if it is gone or has changed."""
     try:
         prepared = prepare_members([settings], cache)[0].prepared

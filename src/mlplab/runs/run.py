@@ -20,6 +20,7 @@ from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.run_index import summary_of
 from mlplab.settings import Settings
+from mlplab.task import accuracy_flatters
 from mlplab.tracking import read_metrics
 from mlplab.training.history import History
 
@@ -137,11 +138,17 @@ class Run:
         return interval([(intervals, predicted(self.model, features_NF))], level)
 
     def __repr__(self) -> str:
-        shown = [
-            f"{name}={value:.4g}"
-            for name, value in self.metrics.items()
-            if name.partition("/")[2] in REPR_METRICS
-        ]
+        values = self.metrics
+        is_shown = {
+            f"{split}/{name}" for split in ("train", "val", "test") for name in REPR_METRICS
+        } | {
+            f"{split}/balanced_accuracy"
+            for split in ("train", "val", "test")
+            if accuracy_flatters(
+                values.get(f"{split}/accuracy"), values.get(f"{split}/balanced_accuracy")
+            )
+        }
+        shown = [f"{name}={value:.4g}" for name, value in values.items() if name in is_shown]
         metrics = ", ".join(shown)
         return f"Run({str(self.folder)!r}, {self.status}, {metrics})"
 
