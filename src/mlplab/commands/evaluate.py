@@ -89,12 +89,11 @@ def measure(run: Run, prepared: Prepared, rows: Rows, description: str) -> Evalu
     from mlplab.commands.uncertainty import uncertainty
     from mlplab.io.files import write_json
     from mlplab.runs.evaluate import baselines, bootstrap_intervals, metric_labels
-    from mlplab.runs.intervals import is_signed
+    from mlplab.runs.intervals import quantile_of
     from mlplab.terminal.output import digits, rounded
     from mlplab.terminal.table import aligned
 
-    if is_signed(run.model.loss):
-        rows = replace(rows, tau=run.model.loss.tau)
+    rows = replace(rows, tau=quantile_of(run.model.loss))
     scores = run.scores(rows.x_NF, rows.source, first=1)
     metrics = bootstrap_intervals(scores, rows.y, rows.task, seed=0, tau=rows.tau)
     baseline_metrics = baselines(prepared, rows)

@@ -1,5 +1,5 @@
-"""What `mlplab evaluate` says of the uncertainty of predictions: calibrated probabilities, intervals
-of values, and classes whose sizes make accuracy misleading.
+"""What `mlplab evaluate` says of the uncertainty of predictions: calibration of probabilities,
+intervals of values, and classes whose sizes make accuracy misleading.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def _of_classes(run: Run, rows: Rows, scores: np.ndarray) -> tuple[list[str], di
 
     result = reliability(scores, rows.y)
     temperature = run.summary.get("temperature")
-    comparison = "no more than" if result.is_calibrated else "more than"
+    verdict = "within" if result.is_calibrated else "above"
     lines = [
-        f"ece {digits(result.ece)}, {comparison} chance explains: labels drawn from the"
-        f" predictions give up to {digits(result.ece_95)} (95 %)"
+        f"ece {digits(result.ece)}: {verdict} the {digits(result.ece_95)} that 95 % of calibrated"
+        " networks stay below on these rows"
     ]
     if temperature is not None:
         lines.append(
@@ -53,8 +53,8 @@ def _of_classes(run: Run, rows: Rows, scores: np.ndarray) -> tuple[list[str], di
     if majority_dominates(counts.tolist()):
         name, share = run.preprocessing.class_names[counts.argmax()], counts.max() / counts.sum()
         lines.append(
-            f"{share:.0%} of the rows are '{name}': balanced_accuracy, of which {name} alone has"
-            f" {digits(1 / np.count_nonzero(counts))}, says more than accuracy"
+            f"{_percent(share)} of the rows are '{name}', so that balanced_accuracy says more than"
+            " accuracy"
         )
     details = {**result.to_dict(), **({} if temperature is None else {"temperature": temperature})}
     return lines, {"calibration": details}
@@ -81,9 +81,9 @@ def _of_values(
         coverage = binomtest(int(inside.sum()), len(inside)).proportion_ci(method="wilson")
         width = float((upper_NT[:, t] - lower_NT[:, t]).mean())
         lines.append(
-            f"{LEVEL:.0%} intervals{f' of {name}' if len(lower_NT[0]) > 1 else ''} contain"
-            f" {inside.mean():.1%} of the rows (95 % interval {coverage.low:.1%} to"
-            f" {coverage.high:.1%}); mean width {digits(width)}"
+            f"{_percent(LEVEL)} intervals{f' of {name}' if len(lower_NT[0]) > 1 else ''} contain"
+            f" {_percent(inside.mean(), 1)} of the rows (95 % interval {_percent(coverage.low, 1)}"
+            f" to {_percent(coverage.high, 1)}); mean width {digits(width)}"
         )
         entries.append(
             {
@@ -97,3 +97,7 @@ def _of_values(
             }
         )
     return lines, {"intervals": entries}
+
+
+def _percent(share: float, decimals: int = 0) -> str:
+    return f"{100 * share:.{decimals}f} %"

@@ -1,4 +1,4 @@
-"""How large the error of a prediction is expected to be: small boosted trees, fitted on the absolute
+"""How large the error of a prediction is expected to be: small boosted trees, fitted on absolute
 residuals of held-out rows and stored as plain numbers.
 
 Shapes: N rows, F features, M nodes of all trees, R trees.

@@ -94,7 +94,9 @@ class Intervals:
         scores = tuple(np.array(target["scores"], np.float64) for target in targets)
         if not all(len(one) and np.isfinite(one).all() for one in scores):
             raise ValueError("its scores are not finite")
-        low, high = fields["bounds"]  # type: ignore[misc]
+        bounds = fields["bounds"]
+        if not isinstance(bounds, list) or len(bounds) != 2:
+            raise TypeError("its bounds are no list of two")
         num_features = int(str(fields["num_features"]))
         difficulties = tuple(
             Difficulty(
@@ -112,7 +114,10 @@ class Intervals:
             np.array(fields["spread"], np.float64),
             num_features,
             bool(fields["signed"]),
-            (-math.inf if low is None else low, math.inf if high is None else high),
+            (
+                -math.inf if bounds[0] is None else float(bounds[0]),
+                math.inf if bounds[1] is None else float(bounds[1]),
+            ),
         )
 
 
@@ -128,7 +133,7 @@ def fit_intervals(
     signed: bool = False,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Intervals:
-    """Return the intervals of a network, given rows that it did not learn from and their targets."""
+    """Return the intervals of a network, given rows that it did not learn from and targets."""
     center_T, spread_T = predicted.values_NT.mean(0), predicted.values_NT.std(0)
     spread_T = np.where(spread_T > 0, spread_T, 1.0)
     x_NF = _with_predictions(predicted, center_T, spread_T)

@@ -61,7 +61,7 @@ class Predictor:
 
     @cached_property
     def intervals(self) -> EnsembleIntervals:
-        """What the intervals of the predictions need. Raises DataError as `EnsembleIntervals.of`."""
+        """What the intervals of the predictions need; see `EnsembleIntervals.of`."""
         return EnsembleIntervals.of(self.runs)
 
     def table(self, frame: pd.DataFrame, source: str, level: float | None = None) -> pd.DataFrame:

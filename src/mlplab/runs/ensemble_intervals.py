@@ -19,7 +19,7 @@ from mlplab.data.tabular.cell_errors import first_row
 from mlplab.errors import DataError
 from mlplab.model.ensemble import Ensemble
 from mlplab.model.intervals import Intervals, Predicted, check_level, fit_intervals, interval
-from mlplab.runs.intervals import BOUNDS, data_of_training, intervals_of, is_signed, predicted
+from mlplab.runs.intervals import BOUNDS, data_of_training, intervals_of, predicted, quantile_of
 from mlplab.runs.run import Run
 from mlplab.training import DataCache
 from mlplab.validation import KFold
@@ -115,7 +115,7 @@ def _calibrated_together(runs: Sequence[Run], cache: DataCache) -> Member | None
     intervals = fit_intervals(
         of_features(examples.x, "the val split", 0),
         y_NT,
-        is_signed(first.model.loss),
+        quantile_of(first.model.loss) is not None,
         BOUNDS[first.model.loss.target_range],
     )
     return Member(intervals, predict)

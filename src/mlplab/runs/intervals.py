@@ -38,9 +38,11 @@ def predicted(model: Model, x_NF: np.ndarray, source: str = "x", first: int = 0)
     )
 
 
-def is_signed(loss: Loss) -> bool:
-    """Whether the errors below and above a prediction have quantiles of their own."""
-    return isinstance(loss, Quantile)
+def quantile_of(loss: Loss) -> float | None:
+    """Return which quantile a network predicts, if it does. Errors below and above it are not
+    alike, so that each end of an interval has a quantile of its own.
+    """
+    return float(loss.tau) if isinstance(loss, Quantile) else None
 
 
 def calibrate_on(model: Model, examples: Examples, source: str) -> Intervals:
@@ -50,13 +52,13 @@ def calibrate_on(model: Model, examples: Examples, source: str) -> Intervals:
     return fit_intervals(
         predicted(model, examples.x, source),
         y_NT,
-        is_signed(model.loss),
+        quantile_of(model.loss) is not None,
         BOUNDS[model.loss.target_range],
     )
 
 
 def stored_intervals(folder: Path, model: Model, split: str = "val") -> Intervals | None:
-    """Return the intervals in the folder of a run; None if there are none. Raises DamagedFileError."""
+    """Return the intervals in the folder of a run, or None. Raises DamagedFileError."""
     path = folder / FILES[split]
     if not path.is_file():
         return None
@@ -95,8 +97,8 @@ def intervals_of(
     examples = prepared.val if split == "val" else prepared.test
     if examples is None:
         raise DataError(
-            f"{folder} has no {split} split, on which intervals are calibrated: train with dataset.val"
-            " above 0."
+            f"{folder} has no {split} split, on which intervals are calibrated: train with"
+            " dataset.val above 0."
         )
     intervals = calibrate_on(model, examples, f"the {split} split of {folder}")
     if (folder / "config.yaml").is_file():

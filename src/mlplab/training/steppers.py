@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlplab.training.evaluation import metric_names
 from mlplab.training.calibration import calibrated
+from mlplab.training.evaluation import metric_names
 from mlplab.training.final_metrics import Measured, final_metrics
 from mlplab.training.history import Evaluation, HistoryBuffer, MeasuredRow, Objectives
 from mlplab.training.outcome import Logged, Outcome, outcomes_of
