@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_BINS = 15
-MIN_BIN_ROWS = 10
+MIN_BIN_ROWS = 25
 SIMULATIONS = 1000
 MIN_SIMULATIONS = 200
 MAX_DRAWS = 100_000_000

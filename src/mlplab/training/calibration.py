@@ -73,7 +73,7 @@ def calibrated(population: Population) -> tuple[Population, list[float] | None]:
     temperatures = [_fit_member(population, k) for k in range(population.num_members)]
     early_stopping = copy.copy(population.early_stopping)
     best = early_stopping.best
-    theta_KP = divided_by(population, best.theta_KP, torch.tensor(temperatures))
+    theta_KP = divided_by(population, best.theta_KP, torch.tensor(temperatures, dtype=torch.float64))
     early_stopping.best = dataclasses.replace(best, theta_KP=theta_KP)
     return dataclasses.replace(population, early_stopping=early_stopping), temperatures
 

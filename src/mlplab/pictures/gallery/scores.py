@@ -128,7 +128,7 @@ def reliability(study: Study, frame: int) -> Figure | None:
     if not np.isfinite(probabilities).all():
         return None
     bins = calibration(probabilities, points.y.astype(np.int64))
-    fig = figure(5.6, 5.4, top=0.75)
+    fig = figure(5.6, 5.2, top=0.5)
     axes = fig.subplots()
     low = min(bins.confidence.min(), bins.accuracy.min(), bins.low.min())
     start = max(0.0, float(low) - 0.03)
@@ -155,7 +155,7 @@ def reliability(study: Study, frame: int) -> Figure | None:
         fig,
         f"{study.settings.name}: calibration error {bins.ece:.3g}",
         _remark(study, points),
-        f"95 % of calibrated networks have an error up to {bins.ece_95:.3g}",
+        f"if calibrated, mostly up to {bins.ece_95:.3g}",
     )
 
 
