@@ -12,7 +12,7 @@ from mlplab.config import settings_from_overrides
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import CrossEntropy
 from mlplab.training import prepare_members, train_population
-from mlplab.training.calibration import PRIOR_DEVIATION, fit_temperature
+from mlplab.training.calibration import DEVIATION_ABOVE, fit_temperature
 
 QUICK = ["training.epochs=8", "device=cpu", "optimizer.lr=0.05", "tracking=off"]
 
@@ -29,7 +29,7 @@ def test_the_temperature_minimizes_log_loss_and_prior():
 
     def objective(log_t):
         loss = torch.nn.functional.cross_entropy(z_NC / np.exp(log_t), y_N, reduction="sum")
-        return float(loss) + log_t**2 / (2 * PRIOR_DEVIATION**2)
+        return float(loss) + log_t**2 / (2 * DEVIATION_ABOVE**2)
 
     expected = minimize_scalar(objective, bounds=(-3, 3), method="bounded")
     found = np.log(fit_temperature(CrossEntropy(), z_NC, y_N))
@@ -40,7 +40,9 @@ def test_the_temperature_minimizes_log_loss_and_prior():
 
 def test_few_rows_leave_the_temperature_near_one():
     z_NC, y_N = logits_and_labels(n=4)
-    assert 0.6 < fit_temperature(CrossEntropy(), z_NC, y_N) < 2
+    assert 0.8 < fit_temperature(CrossEntropy(), z_NC, y_N) < 1.6
+    right_N = z_NC.argmax(-1)
+    assert 0.7 < fit_temperature(CrossEntropy(), z_NC, right_N) < 1
     assert fit_temperature(CrossEntropy(), z_NC[:0], y_N[:0]) == 1
     assert fit_temperature(CrossEntropy(), z_NC * torch.nan, y_N) == 1
 
