@@ -132,7 +132,9 @@ def measure_values(name: str, table: Table, seeds: int, folder: Path) -> float:
         run, prepared = train(table, seed, folder)
         scaler, test = prepared.target_scaler, prepared.test.real()
         y_N, new = scaler.invert(test.y)[:, 0], predicted(run.model, test.x)
-        weighted = calibrate_on(run.model, prepared.val, "the val split")
+        weighted = calibrate_on(
+            run.model, prepared.val, "the val split", run.optimism_of_selection()
+        )
         val = predicted(run.model, prepared.val.x)
         # equal features have equal difficulty
         blank = Predicted(np.zeros((len(val.x_NF), 1)), np.zeros_like(val.values_NT))
@@ -178,7 +180,7 @@ def main() -> None:
     args = parser.parse_args()
     coverages = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, table in tables([word for word in args.only.split(",") if word]):
+        for name, table in tables(list(filter(None, args.only.split(",")))):
             target = np.asarray(table[1])
             if target.dtype.kind in "OUSb" or len(np.unique(target)) <= 20:
                 measure_classes(name, table, args.seeds, Path(folder))

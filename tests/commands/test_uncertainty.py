@@ -78,7 +78,7 @@ def test_evaluate_shows_the_calibration_error_and_a_dominant_class(capsys):
     assert "balanced_accuracy says more than accuracy" in out
 
 
-def test_evaluate_of_a_quantile_shows_its_own_metrics(capsys):
+def test_evaluate_of_a_quantile_shows_pinball_loss_and_coverage(capsys):
     out, stored = evaluation("quantile", capsys)
     assert set(stored["metrics"]) == {"pinball", "coverage"}
     assert "rmse" not in out

@@ -94,7 +94,7 @@ def test_predicted_deviations_scale_the_intervals():
     assert upper[0, 0] == pytest.approx(1.645, rel=0.15)
 
 
-def test_the_ends_of_signed_scores_have_their_own_quantiles_and_bounds_hold():
+def test_each_end_of_signed_scores_has_a_quantile_and_bounds_hold():
     y_N = np.arange(1.0, 40.0)  # all above the prediction
     intervals = fit_intervals(predicted(np.zeros(39)), y_N[:, None], True, (0.0, 30.0))
     lower, upper = interval([(intervals, predicted(np.zeros(1)))], 0.9)
@@ -151,9 +151,7 @@ def test_trees_predict_what_scikit_learn_predicts_and_survive_json(monkeypatch):
     fields = json.loads(json.dumps(intervals.to_dict()))
     stored = Intervals.from_dict(fields)
     new = predicted(new_NF[:, 1], new_NF[:, :4])
-    for a, b in zip(
-        interval([(stored, new)], 0.9), interval([(intervals, new)], 0.9), strict=True
-    ):
+    for a, b in zip(interval([(stored, new)], 0.9), interval([(intervals, new)], 0.9), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="version 7"):
         Intervals.from_dict({**fields, "version": 7})
@@ -164,6 +162,6 @@ def test_trees_predict_what_scikit_learn_predicts_and_survive_json(monkeypatch):
 
 def test_errors_that_are_all_zero_or_few_have_no_difficulty():
     for errors_N in (np.zeros(200), np.ones(5)):
-        found, held_out_N = difficulty.fit_difficulty(np.zeros((len(errors_N), 2)), errors_N)
-        assert found.trees is None
+        fitted, held_out_N = difficulty.fit_difficulty(np.zeros((len(errors_N), 2)), errors_N)
+        assert fitted.trees is None
         assert (held_out_N == 1).all()

@@ -32,10 +32,10 @@ def test_the_temperature_minimizes_log_loss_and_prior():
         return float(loss) + log_t**2 / (2 * DEVIATION_ABOVE**2)
 
     expected = minimize_scalar(objective, bounds=(-3, 3), method="bounded")
-    found = np.log(fit_temperature(CrossEntropy(), z_NC, y_N))
-    assert found == pytest.approx(expected.x, abs=1e-3)
-    assert objective(found) <= expected.fun + 1e-6
-    assert np.exp(found) == pytest.approx(2.5, rel=0.15)
+    fitted_log = np.log(fit_temperature(CrossEntropy(), z_NC, y_N))
+    assert fitted_log == pytest.approx(expected.x, abs=1e-3)
+    assert objective(fitted_log) <= expected.fun + 1e-6
+    assert np.exp(fitted_log) == pytest.approx(2.5, rel=0.15)
 
 
 def test_few_rows_leave_the_temperature_near_one():
@@ -84,7 +84,13 @@ def test_the_output_layer_is_divided_by_the_temperature():
 def test_a_member_of_a_population_has_the_weights_of_the_same_run_alone(engine):
     jobs = [
         settings_from_overrides(
-            [*QUICK, "dataset=iris", f"engine={engine}", "training.calibration=auto", f"seed={seed}"]
+            [
+                *QUICK,
+                "dataset=iris",
+                f"engine={engine}",
+                "training.calibration=auto",
+                f"seed={seed}",
+            ]
         )
         for seed in range(3)
     ]

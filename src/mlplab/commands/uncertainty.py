@@ -66,11 +66,11 @@ def _of_values(
     from scipy.stats import binomtest
 
     from mlplab.model.intervals import interval
-    from mlplab.runs.intervals import intervals_of, predicted
+    from mlplab.runs.intervals import predicted
     from mlplab.terminal.output import digits
 
     try:
-        intervals = intervals_of(run.folder, run.settings, run.model, prepared)
+        intervals = run.intervals(prepared)
         ends = interval([(intervals, predicted(run.model, rows.x_NF, rows.source, 1))], LEVEL)
     except DataError as error:
         return [f"no intervals: {error}"], {}

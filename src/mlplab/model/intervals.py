@@ -132,8 +132,11 @@ def fit_intervals(
     y_NT: np.ndarray,
     signed: bool = False,
     bounds: tuple[float, float] = (-math.inf, math.inf),
+    optimism: float = 1.0,
 ) -> Intervals:
-    """Return the intervals of a network, given rows that it did not learn from and targets."""
+    """Return the intervals of a network, given rows that it did not learn from and targets. Errors
+    of other rows are `optimism` times as large as those of these.
+    """
     center_T, spread_T = predicted.values_NT.mean(0), predicted.values_NT.std(0)
     spread_T = np.where(spread_T > 0, spread_T, 1.0)
     x_NF = _with_predictions(predicted, center_T, spread_T)
@@ -143,7 +146,7 @@ def fit_intervals(
         if predicted.deviations_NT is not None:
             error_N = error_N / predicted.deviations_NT[:, t]
         difficulty, held_out_N = fit_difficulty(x_NF, np.abs(error_N))
-        score_N = error_N / held_out_N
+        score_N = optimism * error_N / held_out_N
         scores.append(np.sort(score_N if signed else np.abs(score_N)))
         difficulties.append(difficulty)
     num_features = predicted.x_NF.shape[1]

@@ -19,7 +19,7 @@ from mlplab.data.tabular.cell_errors import first_row
 from mlplab.errors import DataError
 from mlplab.model.ensemble import Ensemble
 from mlplab.model.intervals import Intervals, Predicted, check_level, fit_intervals, interval
-from mlplab.runs.intervals import BOUNDS, data_of_training, intervals_of, predicted, quantile_of
+from mlplab.runs.intervals import BOUNDS, data_of_training, predicted, quantile_of
 from mlplab.runs.run import Run
 from mlplab.training import DataCache
 from mlplab.validation import KFold
@@ -47,7 +47,7 @@ class EnsembleIntervals:
         """Calibrate runs on held-out rows, or read what earlier calls stored. Raises DataError."""
         if len(runs) == 1:
             run = runs[0]
-            return cls((_member(run, intervals_of(run.folder, run.settings, run.model)),))
+            return cls((_member(run, run.intervals()),))
         if runs[0].preprocessing.task.classifies:
             raise DataError(
                 "These runs predict classes, which have probabilities: intervals are for values."
@@ -57,15 +57,7 @@ class EnsembleIntervals:
         if not is_cross_validation and (shared := _calibrated_together(runs, cache)) is not None:
             return cls((shared,))
         split = "test" if is_cross_validation else "val"
-        return cls(
-            tuple(
-                _member(
-                    run,
-                    intervals_of(run.folder, run.settings, run.model, None, cache, split),
-                )
-                for run in runs
-            )
-        )
+        return cls(tuple(_member(run, run.intervals(cache=cache, split=split)) for run in runs))
 
     def check_level(self, level: float) -> None:
         """Raise DataError unless intervals of this level have ends."""
@@ -117,5 +109,6 @@ def _calibrated_together(runs: Sequence[Run], cache: DataCache) -> Member | None
         y_NT,
         quantile_of(first.model.loss) is not None,
         BOUNDS[first.model.loss.target_range],
+        float(np.mean([run.optimism_of_selection() for run in runs])),
     )
     return Member(intervals, predict)

@@ -20,9 +20,11 @@ from mlplab.model.intervals import Intervals, Predicted, fit_intervals
 from mlplab.model.model import Model
 from mlplab.settings import Settings
 from mlplab.training import DataCache, prepare_members
+from mlplab.training.history import History
 
 FILES = {"val": "intervals.json", "test": "intervals_test.json"}
 """By the split that they are calibrated on."""
+NEIGHBORS = 5  # evaluations before and after the selected one
 REMEDY = "Delete the file: the intervals are calibrated again when they are asked for."
 BOUNDS = {"any": (-math.inf, math.inf), "non-negative": (0.0, math.inf), "share": (0.0, 1.0)}
 """The range of the targets, by the `target_range` of the loss."""
@@ -45,8 +47,30 @@ def quantile_of(loss: Loss) -> float | None:
     return float(loss.tau) if isinstance(loss, Quantile) else None
 
 
-def calibrate_on(model: Model, examples: Examples, source: str) -> Intervals:
-    """Return intervals calibrated on examples that the network did not learn from."""
+def optimism_of_selection(history: History, best_epoch: int, loss: Loss) -> float:
+    """Return how much larger the errors of other rows are than those of the val split, which
+    selected the best of many evaluations: the median error of up to five evaluations before and
+    after the selected one, divided by its own. 1 without a history.
+
+    What the selected weights are better than their neighbors on the val split is mostly the chance
+    of its rows: without the factor, 90 % intervals of networks that learn fast contain 87 %.
+    """
+    name = "val/loss" if isinstance(loss, Quantile) else "val/mae"
+    if name not in history.names or best_epoch not in history.epoch:
+        return 1.0
+    best = int(np.flatnonzero(history.epoch == best_epoch)[0])
+    errors = np.asarray(history[name])[max(0, best - NEIGHBORS) : best + NEIGHBORS + 1]
+    selected = float(history[name][best])
+    errors = errors[np.isfinite(errors)]
+    if len(errors) < NEIGHBORS or not selected > 0:
+        return 1.0
+    return max(1.0, float(np.median(errors)) / selected)
+
+
+def calibrate_on(model: Model, examples: Examples, source: str, optimism: float = 1.0) -> Intervals:
+    """Return intervals calibrated on examples that the network did not learn from; `optimism` is
+    as in `fit_intervals`.
+    """
     examples = examples.real()
     y_NT = model.preprocessing.in_target_units(np.asarray(examples.y, np.float64))
     return fit_intervals(
@@ -54,6 +78,7 @@ def calibrate_on(model: Model, examples: Examples, source: str) -> Intervals:
         y_NT,
         quantile_of(model.loss) is not None,
         BOUNDS[model.loss.target_range],
+        optimism,
     )
 
 
@@ -79,10 +104,12 @@ def intervals_of(
     prepared: Prepared | None = None,
     cache: DataCache | None = None,
     split: str = "val",
+    optimism: float = 1.0,
 ) -> Intervals:
     """Return the intervals of a run: the stored ones, or else those of its val split, which are
     then stored if the run has its folder. `prepared` is its data, if it is at hand. For networks of
-    a cross-validation that are used together, `split` may be test.
+    a cross-validation that are used together, `split` may be test, which selected nothing; on the
+    val split, `optimism` is that of the selection.
 
     Raises DataError if the run predicts classes, or lacks the split or the data of its training.
     """
@@ -100,7 +127,7 @@ def intervals_of(
             f"{folder} has no {split} split, on which intervals are calibrated: train with"
             " dataset.val above 0."
         )
-    intervals = calibrate_on(model, examples, f"the {split} split of {folder}")
+    intervals = calibrate_on(model, examples, f"the {split} split of {folder}", optimism)
     if (folder / "config.yaml").is_file():
         write_json(folder / FILES[split], intervals.to_dict())
     return intervals

@@ -27,7 +27,9 @@ from mlplab.training.history import History
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from mlplab.data.preparation.examples import Prepared
     from mlplab.doctor import Diagnosis, Finding
+    from mlplab.model.intervals import Intervals
     from mlplab.training import DataCache
 
 REPR_METRICS = ("loss", "accuracy", "r2")
@@ -131,11 +133,34 @@ class Run:
         classes, or the val split is missing or too small for the level.
         """
         from mlplab.model.intervals import interval
-        from mlplab.runs.intervals import intervals_of, predicted
+        from mlplab.runs.intervals import predicted
 
-        intervals = intervals_of(self.folder, self.settings, self.model)
+        intervals = self.intervals()
         features_NF = self.preprocessing.features(x_NF)
         return interval([(intervals, predicted(self.model, features_NF))], level)
+
+    def optimism_of_selection(self) -> float:
+        """Return how much larger errors are on other rows than on the val split."""
+        from mlplab.runs.intervals import optimism_of_selection
+
+        best_epoch = int(self.summary.get("best_epoch", -1))
+        return optimism_of_selection(self.history, best_epoch, self.model.loss)
+
+    def intervals(
+        self,
+        prepared: Prepared | None = None,
+        cache: DataCache | None = None,
+        split: str = "val",
+    ) -> Intervals:
+        """Return what the intervals of the predictions need: what the folder stores, or else
+        calibrated now, on a split that did not train the network. See `intervals_of`.
+        """
+        from mlplab.runs.intervals import intervals_of
+
+        optimism = self.optimism_of_selection() if split == "val" else 1.0
+        return intervals_of(
+            self.folder, self.settings, self.model, prepared, cache, split, optimism
+        )
 
     def __repr__(self) -> str:
         values = self.metrics

@@ -75,7 +75,9 @@ def calibrated(population: Population) -> tuple[Population, list[float] | None]:
     temperatures = [_fit_member(population, k) for k in range(population.num_members)]
     early_stopping = copy.copy(population.early_stopping)
     best = early_stopping.best
-    theta_KP = divided_by(population, best.theta_KP, torch.tensor(temperatures, dtype=torch.float64))
+    theta_KP = divided_by(
+        population, best.theta_KP, torch.tensor(temperatures, dtype=torch.float64)
+    )
     early_stopping.best = dataclasses.replace(best, theta_KP=theta_KP)
     return dataclasses.replace(population, early_stopping=early_stopping), temperatures
 
@@ -90,10 +92,10 @@ def divided_by(population: Population, theta_KP: Tensor, temperature_K: Tensor) 
     names = ("norm_scale", "norm_shift") if is_normalized else ("weight", "bias")
     divisor_K1 = temperature_K.to(theta_KP.device).unsqueeze(1)
     columns = [
-        (part_KP / divisor_K1).to(part_KP.dtype)
+        (columns_KP / divisor_K1).to(columns_KP.dtype)
         if entry.layer == layout.num_layers - 1 and entry.name in names
-        else part_KP
-        for entry, part_KP in zip(
+        else columns_KP
+        for entry, columns_KP in zip(
             layout.entries, torch.split(theta_KP, layout.sizes, dim=1), strict=True
         )
     ]
