@@ -47,6 +47,21 @@ def test_few_rows_leave_the_temperature_near_one():
     assert fit_temperature(CrossEntropy(), z_NC * torch.nan, y_N) == 1
 
 
+def test_a_row_that_single_precision_clips_does_not_worsen_the_metric():
+    z_NC = torch.tensor([[4.0, 0.0]] * 200 + [[60.0, 0.0]] * 2).double()
+    y_N = torch.tensor([0] * 200 + [1] * 2)
+
+    def clipped(temperature, eps):
+        p_N = (z_NC / temperature).softmax(-1).gather(-1, y_N[:, None])
+        return float(-p_N.clamp(min=eps).log().mean())
+
+    eps = torch.finfo(torch.float32).eps
+    temperature = fit_temperature(CrossEntropy(), z_NC, y_N, eps)
+    assert clipped(temperature, eps) <= clipped(1.0, eps)
+    unlimited = fit_temperature(CrossEntropy(), z_NC, y_N)
+    assert unlimited > temperature
+
+
 LOSSES = ["cross_entropy", "bce", "focal", "hinge", "tanh_half_mse"]
 
 

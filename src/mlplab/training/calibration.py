@@ -36,6 +36,7 @@ right makes the log loss of other rows several times as large.
 """
 MAX_LOG_TEMPERATURE = math.log(20)
 GRID, REFINEMENTS = 25, 4
+EPS = torch.finfo(torch.float64).eps
 
 
 def scales_temperature(training: Training, task: Task, has_val: bool) -> bool:
@@ -117,15 +118,17 @@ def _fit_member(population: Population, k: int) -> float:
     if data.mask is not None:
         outputs_NC, y_N = outputs_NC[data.mask[0].cpu()], y_N[data.mask[0].cpu()]
     loss = population.scoring.loss
-    return fit_temperature(select(loss, row.cpu()), outputs_NC, y_N)
+    eps = torch.finfo(population.theta_KP.dtype).eps
+    return fit_temperature(select(loss, row.cpu()), outputs_NC, y_N, eps)
 
 
-def fit_temperature(loss: Loss, outputs_NC: Tensor, y_N: Tensor) -> float:
+def fit_temperature(loss: Loss, outputs_NC: Tensor, y_N: Tensor, metric_eps: float = EPS) -> float:
     """Return the temperature that minimizes the log loss of classes y, int64 [N], and a prior.
 
         N * log loss(T) + (log T)^2 / (2 deviation^2)
 
-    The log loss is never above that at T = 1. 1 if an output is not finite.
+    The log loss is never above that at T = 1, also if probabilities are clipped at `metric_eps`, as
+    in the metric of a training in single precision. 1 if an output is not finite.
     """
     if len(y_N) == 0 or not bool(outputs_NC.isfinite().all()):
         return 1.0
@@ -134,7 +137,9 @@ def fit_temperature(loss: Loss, outputs_NC: Tensor, y_N: Tensor) -> float:
     for _ in range(REFINEMENTS):
         # 0 stays a candidate, so that nothing can get worse
         grid_G = torch.cat([torch.tensor([0.0, best]), torch.linspace(low, high, GRID)]).double()
-        objective_G = len(y_N) * _log_losses(loss, outputs_NC, y_N, grid_G.exp())
+        hit_GN = _hits(loss, outputs_NC, y_N, grid_G.exp())
+        log_loss_G, metric_G = (-hit_GN.clamp(min=eps).log().mean(1) for eps in (EPS, metric_eps))
+        objective_G = len(y_N) * log_loss_G.masked_fill(metric_G > metric_G[0], torch.inf)
         deviation_G = torch.where(grid_G > 0, DEVIATION_ABOVE, DEVIATION_BELOW)
         objective_G += (grid_G / deviation_G).square() / 2
         best = float(grid_G[objective_G.argmin()])
@@ -143,10 +148,10 @@ def fit_temperature(loss: Loss, outputs_NC: Tensor, y_N: Tensor) -> float:
     return math.exp(best)
 
 
-def _log_losses(loss: Loss, outputs_NC: Tensor, y_N: Tensor, temperatures_G: Tensor) -> Tensor:
-    """The log loss at each temperature, [G], with probabilities clipped as in the metric."""
-    values = []
-    for temperature in temperatures_G:
-        hit_N = loss.predict((outputs_NC / temperature).unsqueeze(0))[0].gather(-1, y_N[:, None])
-        values.append(-hit_N.clamp(min=torch.finfo(torch.float64).eps).log().mean())
-    return torch.stack(values)
+def _hits(loss: Loss, outputs_NC: Tensor, y_N: Tensor, temperatures_G: Tensor) -> Tensor:
+    """The probability of the right class at each temperature, [G, N]."""
+    values = [
+        loss.predict((outputs_NC / temperature).unsqueeze(0))[0].gather(-1, y_N[:, None])
+        for temperature in temperatures_G
+    ]
+    return torch.cat(values, 1).t()
