@@ -95,6 +95,13 @@ class Training(Component):
         below=1,
         optional=True,
     )
+    calibration: str = choice(
+        "none",
+        ("none", "temperature", "auto"),
+        "temperature: after training, divide the outputs of a classifier by the number that"
+        " minimizes the log loss of the val split, the temperature; auto: the same where there are"
+        " classes and a val split",
+    )
     time_limit: float | str | None = anything(
         None,
         "time of training after which a run ends at its next evaluation: seconds, or a text such as"

@@ -24,7 +24,17 @@ from mlplab.pictures.rendering.drawing import draw, draw_all
 from mlplab.pictures.scatter import value_limits
 from mlplab.pictures.style import darken, style
 
-CLASSES = {"data", "decision", "units", "hidden", "curves", "confusion", "roc", "health"}
+CLASSES = {
+    "data",
+    "decision",
+    "units",
+    "hidden",
+    "curves",
+    "confusion",
+    "roc",
+    "reliability",
+    "health",
+}
 VALUES = {"data", "decision", "units", "hidden", "curves", "residuals", "health"}
 
 

@@ -42,6 +42,7 @@ def test_a_run_writes_its_pictures(run):
         "curves",
         "confusion",
         "roc",
+        "reliability",
         "health",
     }
     assert "ERROR" not in (run.folder / "log.txt").read_text()

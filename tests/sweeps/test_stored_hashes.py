@@ -16,6 +16,7 @@ NEW_KEYS = (
     *("debug=fast", "init_from=outputs/runs/a", "training.average=ema", "training.time_limit=10m"),
     *("training.average_decay=0.9", "training.average_start=0.5", "dataset.features=[x1]"),
     "optimizer.form=lecture",
+    "training.calibration=auto",
 )
 
 

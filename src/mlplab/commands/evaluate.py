@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,13 +86,16 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 def measure(run: Run, prepared: Prepared, rows: Rows, description: str) -> Evaluation:
     """Measure a run and store the result in its folder. Raises NotFiniteError."""
+    from mlplab.commands.uncertainty import uncertainty
     from mlplab.io.files import write_json
     from mlplab.runs.evaluate import baselines, bootstrap_intervals, metric_labels
+    from mlplab.runs.intervals import quantile_of
     from mlplab.terminal.output import digits, rounded
     from mlplab.terminal.table import aligned
 
+    rows = replace(rows, tau=quantile_of(run.model.loss))
     scores = run.scores(rows.x_NF, rows.source, first=1)
-    metrics = bootstrap_intervals(scores, rows.y, rows.task, seed=0)
+    metrics = bootstrap_intervals(scores, rows.y, rows.task, seed=0, tau=rows.tau)
     baseline_metrics = baselines(prepared, rows)
     names = metric_labels(run.preprocessing.class_names)
     rows_of_metrics = [
@@ -107,14 +110,16 @@ def measure(run: Run, prepared: Prepared, rows: Rows, description: str) -> Evalu
         for name, score in metrics.items()
     ]
     header = ["", "this run", "95 % interval", *baseline_metrics]
+    remarks, details = uncertainty(run, prepared, rows, scores)
     document = {
         "rows": description,
         "metrics": {name: vars(score) for name, score in metrics.items()},
         "baselines": baseline_metrics,
         "classes": list(run.preprocessing.class_names),
+        **details,
     }
     write_json(run.folder / "evaluation.json", document)
-    return Evaluation(document, (description, *aligned([header, *rows_of_metrics])))
+    return Evaluation(document, (description, *aligned([header, *rows_of_metrics]), *remarks))
 
 
 def evaluate_test_split(run: Run, cache: DataCache) -> Evaluation | None:

@@ -54,6 +54,14 @@ OPTIONS: Options = {
             " it)"
         ),
     },
+    "--interval": {
+        "metavar": "LEVEL",
+        "type": float,
+        "help": (
+            "for values: add the ends of intervals that contain the value of a new row with this"
+            " probability, such as 0.9"
+        ),
+    },
     **OUTPUT_OPTIONS,
     **FORMAT_OPTIONS,
     **JSON_OPTION,
@@ -81,9 +89,11 @@ def predict(arguments: Sequence[str]) -> int:
     from mlplab.sweeps.open_job import predictor as load_predictor
 
     predictor = load_predictor(args.folder, args.best)
+    if args.interval is not None:
+        predictor.intervals.check_level(args.interval)
     form = later_format(args, predictor.runs[0])
     unfamiliar = Unfamiliar()
-    tables = _tables(predictor, args.file, form, args.id, unfamiliar)
+    tables = _tables(predictor, args.file, form, args.id, unfamiliar, args.interval)
     if args.json and out == STDOUT:
         predictions = [row for table in tables for row in _records(table)]
         rows = len(predictions)
@@ -143,6 +153,7 @@ def _tables(
     form: Format,
     id_column: str | None,
     unfamiliar: Unfamiliar,
+    level: float | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Yield predictions in chunks, each row with its identifier or its number from 1."""
     from mlplab.data.tabular.columns import require_column
@@ -160,7 +171,7 @@ def _tables(
         if id_column is not None:
             require_column(id_column, list(frame.columns), str(path), "id column")
         name = id_column or (trained_id_column if trained_id_column in frame.columns else None)
-        table = predictor.table(frame, f"{path}")
+        table = predictor.table(frame, f"{path}", level)
         if encoder is not None:
             unfamiliar.add(encoder.unfamiliar(frame))
         table.insert(

@@ -35,6 +35,9 @@ class Loss(Component):
     target_range: ClassVar[str] = "any"
     """Allowed target values: "any", "non-negative" or "share" (from 0 to 1)."""
 
+    predicts_deviation: ClassVar[bool] = False
+    """Whether the outputs include the standard deviation of each value; see `deviation`."""
+
     @classmethod
     def facts(cls) -> dict[str, str]:
         return {"derivative by an output: ": cls.derivative}
@@ -74,6 +77,10 @@ class Loss(Component):
         """Predictions from the outputs: class probabilities [..., classes] that sum to 1, or values
         [..., T].
         """
+        raise NotImplementedError
+
+    def deviation(self, outputs_KBC: Tensor) -> Tensor:
+        """The standard deviations of the values, [..., T], if the loss `predicts_deviation`."""
         raise NotImplementedError
 
     def class_weights_C(self, targets_N: Tensor, num_classes: int) -> Tensor | None:

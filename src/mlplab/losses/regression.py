@@ -261,6 +261,7 @@ class GaussianNll(RegressionLoss):
     adding min_variance.
     """
 
+    predicts_deviation: ClassVar[bool] = True
     derivative: ClassVar[str] = "(m - y) / v by m, (1 - (m - y)^2 / v) / (2 v) / (1 + exp(-s)) by s"
 
     min_variance: Number = number(
@@ -273,12 +274,19 @@ class GaussianNll(RegressionLoss):
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         mean_KBT, raw_KBT = outputs_KBC.chunk(2, -1)
-        # Above the threshold torch's softplus is the identity. Its default of 20 has an error of
-        # 2e-9; 40 is exact in float64.
-        variance_KBT = F.softplus(raw_KBT, threshold=40.0) + fit(self.min_variance, raw_KBT)
+        variance_KBT = self._variance(raw_KBT)
         loss_KBT = (variance_KBT.log() + (mean_KBT - targets_KBT).square() / variance_KBT) * 0.5
         return loss_KBT + 0.5 * math.log(2 * math.pi) if self.full else loss_KBT
+
+    def _variance(self, raw_KBT: Tensor) -> Tensor:
+        # Above the threshold torch's softplus is the identity. Its default of 20 has an error of
+        # 2e-9; 40 is exact in float64.
+        return F.softplus(raw_KBT, threshold=40.0) + fit(self.min_variance, raw_KBT)
 
     def predict(self, outputs_KBC: Tensor) -> Tensor:
         """The predicted means, [..., T]."""
         return outputs_KBC.chunk(2, -1)[0]
+
+    def deviation(self, outputs_KBC: Tensor) -> Tensor:
+        """The predicted standard deviations sqrt(v), [..., T]."""
+        return self._variance(outputs_KBC.chunk(2, -1)[1]).sqrt()

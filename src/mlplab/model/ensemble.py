@@ -48,14 +48,24 @@ class Ensemble:
         `x` is what `Preprocessing.features` takes. Raises what it raises, and NotFiniteError as
         `Model.scores` does.
         """
-        features = [(models, models[0].preprocessing.features(x, source)) for models in self.groups]
+        features = [models[0].preprocessing.features(x, source) for models in self.groups]
+        return self.scores_of_features(features, source, first, allow_nan)
+
+    def scores_of_features(
+        self,
+        features: Sequence[np.ndarray],
+        source: str = "x",
+        first: int = 0,
+        allow_nan: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `scores` does for scaled features [N, F], one array per preprocessing."""
         num_members = sum(len(model) for models in self.groups for model in models)
         rows, chunks = max(1, MAX_MEMBER_ROWS // num_members), []
-        for start in range(0, max(1, len(features[0][1])), rows):
+        for start in range(0, max(1, len(features[0])), rows):
             scores_KNC = np.concatenate(
                 [
                     model.scores(x_NF[start : start + rows], source, first + start, allow_nan)
-                    for models, x_NF in features
+                    for models, x_NF in zip(self.groups, features, strict=True)
                     for model in models
                 ]
             )

@@ -6,7 +6,7 @@ H units of a layer.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -123,16 +123,26 @@ class Model:
         NotFiniteError if one is not finite, unless `allow_nan`; it names the row, counted from
         `first`, and the `source` of the rows.
         """
-        outputs_KNC = self._outputs(scaled_NF).numpy()
+        outputs_KNC = self._outputs(scaled_NF, self.loss.predict).numpy()
         scores_KNC: np.ndarray = np.asarray(self.preprocessing.in_target_units(outputs_KNC))
         if not allow_nan:
             for scores_NC, name in zip(scores_KNC, self.names or ("",) * len(self), strict=True):
                 check_finite_outputs(scores_NC, source, first, name)
         return scores_KNC
 
+    def deviations(self, scaled_NF: np.ndarray) -> np.ndarray | None:
+        """Return the standard deviations that the networks predict in the units of the target,
+        [K, N, T]; None if the loss has none.
+        """
+        if not self.loss.predicts_deviation:
+            return None
+        scaler = self.preprocessing.target_scaler
+        scale_T = 1.0 if scaler is None else scaler.scale
+        return np.asarray(self._outputs(scaled_NF, self.loss.deviation).numpy() * scale_T)
+
     @torch.no_grad()
-    def _outputs(self, scaled_NF: np.ndarray) -> Tensor:
-        """The predictions of the loss, [K, N, C]. The rows are filled up to whole blocks."""
+    def _outputs(self, scaled_NF: np.ndarray, read: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `read` makes of the outputs, [K, N, C]. The rows are filled up to whole blocks."""
         num_rows, num_features = scaled_NF.shape
         num_blocks = max(1, -(-num_rows // BLOCK_ROWS))
         x_BF = torch.zeros(num_blocks * BLOCK_ROWS, num_features, dtype=torch.float64)
@@ -145,17 +155,19 @@ class Model:
         # elements next to a split by other instructions.
         with limit_threads(0), np.errstate(over="ignore", invalid="ignore"):
             outputs = [
-                self._member_outputs(slice(k, k + members), x_BF, rows)
+                self._member_outputs(slice(k, k + members), x_BF, rows, read)
                 for k in range(0, len(self), members)
             ]
         return torch.cat(outputs)[:, :num_rows]
 
-    def _member_outputs(self, members: slice, x_BF: Tensor, rows: int) -> Tensor:
+    def _member_outputs(
+        self, members: slice, x_BF: Tensor, rows: int, read: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         layout, theta_KP = self.network.layout, self.theta_KP[members].double()
         views = layout.layers(layout.split(theta_KP))
         buffers = {name: value[members].double() for name, value in self.buffers.items()}
         outputs = [
-            self.loss.predict(self.network.forward(views, x.expand(len(theta_KP), -1, -1), buffers))
+            read(self.network.forward(views, x.expand(len(theta_KP), -1, -1), buffers))
             for x in torch.split(x_BF, rows)
         ]
         return torch.cat(outputs, 1)

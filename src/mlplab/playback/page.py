@@ -3,16 +3,20 @@
 import base64
 from pathlib import Path
 
+import numpy as np
+
 from mlplab.config.playground_link import write_link
 from mlplab.explain.stored import DARK_PICTURE, EXPLAIN_FILE, LIGHT_PICTURE, slice_lines
 from mlplab.io.files import write_text_atomic, yaml_text
 from mlplab.io.html import render
 from mlplab.io.reading import read_json
+from mlplab.model.reliability import reliability
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
 from mlplab.runs.flat_config import user_overrides
 from mlplab.runs.provenance import command_flags
 from mlplab.runs.run import Run
+from mlplab.task import accuracy_flatters
 from mlplab.terminal.health import health_lines
 from mlplab.terminal.suggested import train_command
 
@@ -35,7 +39,7 @@ def page(run: Run, study: Study) -> str:
         _ASSETS,
         "page.html",
         name=run.settings.name,
-        facts=_facts(run),
+        facts=_facts(run) + _calibration(study),
         health=health_lines(run.summary, run.folder),
         explanation=_explanation(run.folder),
         command=repeat_command(run),
@@ -74,10 +78,26 @@ def _explanation(folder: Path) -> dict[str, object] | None:
     return {"lines": slice_lines(read_json(folder / EXPLAIN_FILE)), **encoded}
 
 
+def _calibration(study: Study) -> str:
+    """The calibration error of a classifier, next to that of a calibrated one."""
+    if not study.classifies:
+        return ""
+    points, probabilities_NC = study.evaluate(study.best_frame)
+    if not np.isfinite(probabilities_NC).all():
+        return ""
+    result = reliability(probabilities_NC, points.y.astype(np.int64))
+    return f" · ece {result.ece:.3g} (calibrated: up to {result.ece_95:.3g})"
+
+
+def _accuracies(run: Run) -> tuple[str, ...]:
+    names = "test/accuracy", "test/balanced_accuracy"
+    return names if accuracy_flatters(*map(run.metrics.get, names)) else names[:1]
+
+
 def _facts(run: Run) -> str:
     names = [
         name
-        for name in ("test/accuracy", "test/rmse", "test/loss", "val/accuracy", "val/rmse")
+        for name in (*_accuracies(run), "test/rmse", "test/loss", "val/accuracy", "val/rmse")
         if name in run.metrics
     ][:3]
     numbers = ", ".join(f"{name} {run.metrics[name]:.4g}" for name in names)

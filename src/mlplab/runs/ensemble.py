@@ -16,6 +16,7 @@ import numpy as np
 from mlplab.data.tabular.cell_errors import first_row
 from mlplab.errors import DataError
 from mlplab.model.ensemble import Ensemble
+from mlplab.runs.ensemble_intervals import EnsembleIntervals
 from mlplab.runs.run import Run
 
 if TYPE_CHECKING:
@@ -58,9 +59,15 @@ class Predictor:
         """
         return self.ensemble.scores(frame, source, 1 + first_row(frame))
 
-    def table(self, frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    @cached_property
+    def intervals(self) -> EnsembleIntervals:
+        """What the intervals of the predictions need; see `EnsembleIntervals.of`."""
+        return EnsembleIntervals.of(self.runs)
+
+    def table(self, frame: pd.DataFrame, source: str, level: float | None = None) -> pd.DataFrame:
         """Return predictions as a data frame: the class and one probability per class, or one value
-        per target; with several runs also their standard deviation ("spread").
+        per target; with several runs also their standard deviation ("spread"). With a `level`, each
+        target has the columns "lower" and "upper" of the intervals of that level.
 
         Raises NotFiniteError as `scores` does.
         """
@@ -79,6 +86,10 @@ class Predictor:
                 columns["spread"] = np.take_along_axis(spread, mean.argmax(1)[:, None], 1)[:, 0]
         else:
             columns = {name: mean[:, t] for t, name in enumerate(preprocessing.target_names)}
+            if level is not None:
+                lower_NT, upper_NT = self.intervals.ends(frame, source, level)
+                for t, name in enumerate(preprocessing.target_names):
+                    columns |= {f"{name} lower": lower_NT[:, t], f"{name} upper": upper_NT[:, t]}
             if len(self.runs) > 1:
                 columns |= {
                     f"{name} spread": spread[:, t]

@@ -48,6 +48,7 @@ class Rows:
     y: np.ndarray
     task: Task
     source: str = "the rows"  # named in messages
+    tau: float | None = None  # of a network that predicts this quantile
 
     @classmethod
     def of_split(cls, prepared: Prepared, split: str, folder: Path) -> Rows:
@@ -57,19 +58,39 @@ class Rows:
         return cls(examples.x, y, prepared.task, f"the {split} split of {folder}")
 
 
-def compute_metrics(scores: np.ndarray, y: np.ndarray, task: Task) -> dict[str, float]:
+def compute_metrics(
+    scores: np.ndarray, y: np.ndarray, task: Task, tau: float | None = None
+) -> dict[str, float]:
     """Return all metrics of predictions, registered ones included: probabilities [N, C] or values
     [N, T].
 
-    Classification includes the F1 score of each class.
+    Classification includes the F1 score of each class. Predicted quantiles `tau` have a pinball
+    loss and a coverage instead: their distance from the target is no error.
     """
     return {
         name: float(value[0])
-        for name, value in _batched_metrics(scores[None], y[None], task).items()
+        for name, value in _batched_metrics(scores[None], y[None], task, tau).items()
     }
 
 
-def _batched_metrics(scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task) -> dict[str, np.ndarray]:
+def quantile_metrics(scores: np.ndarray, y: np.ndarray, tau: float) -> dict[str, np.ndarray]:
+    """Return metrics of predicted quantiles [R, N, T], each [R].
+
+    pinball: mean of max(tau e, (tau - 1) e) of e = y - f, scikit-learn's mean_pinball_loss.
+    coverage: the fraction of the targets that are not above the prediction; tau is ideal.
+    """
+    error = y - scores
+    return {
+        "pinball": np.maximum(tau * error, (tau - 1) * error).mean((1, 2)),
+        "coverage": (error <= 0).mean((1, 2)),
+    }
+
+
+def _batched_metrics(
+    scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task, tau: float | None = None
+) -> dict[str, np.ndarray]:
+    if tau is not None:
+        return quantile_metrics(scores_RNC, y_RN, tau)
     measured = metrics.final_metrics(task.kind, torch.tensor(scores_RNC), torch.tensor(y_RN))
     results = {name: value.numpy() for name, value in measured.items()}
     if task.classifies:
@@ -85,20 +106,20 @@ def _batched_metrics(scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task) -> di
 
 
 def bootstrap_intervals(
-    scores: np.ndarray, y: np.ndarray, task: Task, seed: int = 0
+    scores: np.ndarray, y: np.ndarray, task: Task, seed: int = 0, tau: float | None = None
 ) -> dict[str, Score]:
     """Return each metric with its 95 % percentile bootstrap interval over the rows.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
     """
-    point_values = compute_metrics(scores, y, task)
+    point_values = compute_metrics(scores, y, task, tau)
     size = scores.size
     resamples = max(MIN_RESAMPLES, min(MAX_RESAMPLES, MAX_RESAMPLED_SCORES // max(size, 1)))
     rng, resampled = np.random.default_rng(seed), []
     chunk_size = max(1, (1 << 22) // max(size, 1))
     for start in range(0, resamples, chunk_size):
         index_RN = rng.integers(0, len(y), (min(chunk_size, resamples - start), len(y)))
-        resampled.append(_batched_metrics(scores[index_RN], y[index_RN], task))
+        resampled.append(_batched_metrics(scores[index_RN], y[index_RN], task, tau))
     results = {}
     for name, value in point_values.items():
         values = np.concatenate([chunk[name] for chunk in resampled])
@@ -114,8 +135,12 @@ def bootstrap_intervals(
 
 def baselines(prepared: Prepared, rows: Rows) -> dict[str, dict[str, float]]:
     """Return the metrics of simple models on the same rows, trained on the same train split: the
-    majority class or the mean, and a linear model.
+    majority class or the mean, and a linear model. Of a quantile: that of the train split.
     """
+    if rows.tau is not None:
+        targets_NT = Preprocessing.of(prepared).in_target_units(prepared.train.real().y)
+        scores = np.tile(np.quantile(targets_NT, rows.tau, axis=0), (len(rows.y), 1))
+        return {"train quantile": compute_metrics(scores, rows.y, rows.task, rows.tau)}
     from sklearn.dummy import DummyClassifier, DummyRegressor
     from sklearn.linear_model import LinearRegression, LogisticRegression
 

@@ -330,6 +330,7 @@ def summarize(
         "steps": outcome.steps,
         "best_epoch": outcome.best_epoch,
         "num_parameters": num_parameters,
+        **({} if outcome.temperature is None else {"temperature": outcome.temperature}),
         **spent.rounded(device),
         "population": population,
         **({} if settings.debug is None else {"debug": settings.debug}),

@@ -43,7 +43,7 @@ _UNSTORED_OF_GROUP: Mapping[str, Sequence[tuple[str, object]]] = {
     "optimizer": (("form", "standard"),),
     "training": (
         *(("average", "none"), ("average_decay", 0.99), ("average_start", None)),
-        ("time_limit", None),
+        *(("time_limit", None), ("calibration", "none")),
     ),
 }
 """The same, of the keys of a group."""

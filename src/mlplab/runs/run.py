@@ -20,14 +20,17 @@ from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.run_index import summary_of
 from mlplab.settings import Settings
+from mlplab.task import accuracy_flatters
 from mlplab.tracking import read_metrics
 from mlplab.training.history import History
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from mlplab.data.preparation.examples import Prepared
     from mlplab.doctor import Diagnosis, Finding
     from mlplab.explain.explanation import Explanation
+    from mlplab.model.intervals import Intervals
     from mlplab.training import DataCache
 
 REPR_METRICS = ("loss", "accuracy", "r2")
@@ -134,12 +137,58 @@ class Run:
         rows = raw_rows_of_run(self.folder, self.settings, split)
         return explain([self.model], rows, f"{len(rows):,} rows of the {split} split", **options)
 
+    def predict_interval(
+        self, x_NF: ArrayLike, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lower and the upper ends, [N, T] each, of intervals that contain the value of
+        a new row with this probability, for raw features as in `predict`.
+
+        They are calibrated on the val split by conformal prediction, once: the run's data must be
+        there, or `mlplab evaluate` must have measured the run. Raises DataError if the run predicts
+        classes, or the val split is missing or too small for the level.
+        """
+        from mlplab.model.intervals import interval
+        from mlplab.runs.intervals import predicted
+
+        intervals = self.intervals()
+        features_NF = self.preprocessing.features(x_NF)
+        return interval([(intervals, predicted(self.model, features_NF))], level)
+
+    def optimism_of_selection(self) -> float:
+        """Return how much larger errors are on other rows than on the val split."""
+        from mlplab.runs.intervals import optimism_of_selection
+
+        best_epoch = int(self.summary.get("best_epoch", -1))
+        return optimism_of_selection(self.history, best_epoch, self.model.loss)
+
+    def intervals(
+        self,
+        prepared: Prepared | None = None,
+        cache: DataCache | None = None,
+        split: str = "val",
+    ) -> Intervals:
+        """Return what the intervals of the predictions need: what the folder stores, or else
+        calibrated now, on a split that did not train the network. See `intervals_of`.
+        """
+        from mlplab.runs.intervals import intervals_of
+
+        optimism = self.optimism_of_selection() if split == "val" else 1.0
+        return intervals_of(
+            self.folder, self.settings, self.model, prepared, cache, split, optimism
+        )
+
     def __repr__(self) -> str:
-        shown = [
-            f"{name}={value:.4g}"
-            for name, value in self.metrics.items()
-            if name.partition("/")[2] in REPR_METRICS
-        ]
+        values = self.metrics
+        is_shown = {
+            f"{split}/{name}" for split in ("train", "val", "test") for name in REPR_METRICS
+        } | {
+            f"{split}/balanced_accuracy"
+            for split in ("train", "val", "test")
+            if accuracy_flatters(
+                values.get(f"{split}/accuracy"), values.get(f"{split}/balanced_accuracy")
+            )
+        }
+        shown = [f"{name}={value:.4g}" for name, value in values.items() if name in is_shown]
         metrics = ", ".join(shown)
         return f"Run({str(self.folder)!r}, {self.status}, {metrics})"
 

@@ -126,6 +126,11 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
             else None
         ),
         (
+            f"calibrated with temperature {digits(summary['temperature'])}"
+            if summary.get("temperature") is not None
+            else None
+        ),
+        (
             f"one of {summary['population']} trained together"
             if (summary.get("population") or 1) > 1
             else None

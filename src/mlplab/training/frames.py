@@ -6,7 +6,7 @@ Shapes: R frames, P parameters, H units of a layer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,11 +203,17 @@ class FrameRecorders(Callback):
 def select_frames(recorder: FrameRecorder, outcome: Outcome, member: int = 0) -> tuple[Frames, int]:
     """Return a member's finite frames up to its last step, and the index of the best weights.
 
-    The frame of the best weights is inserted if it was not recorded.
+    The frame of the best weights is inserted if it was not recorded, and replaced if they were
+    calibrated after the training.
     """
     frames = recorder.frames(member).finite()
     frames = frames.at((frames.step <= outcome.steps).nonzero()[0].tolist())
     frames = frames.including(
         outcome.best_epoch, outcome.best_step, outcome.theta_P, outcome.buffers
     )
-    return frames, int((frames.step == outcome.best_step).argmax())
+    best_frame = int((frames.step == outcome.best_step).argmax())
+    if outcome.temperature is not None:
+        theta_RP = frames.theta_RP.clone()
+        theta_RP[best_frame] = outcome.theta_P
+        frames = replace(frames, theta_RP=theta_RP)
+    return frames, best_frame

@@ -42,6 +42,8 @@ class Outcome:
     last_theta_P: Tensor
     last_buffers: dict[str, Tensor]
     logged: Logged
+    temperature: float | None = None
+    """What the outputs were divided by after training, if the best weights are calibrated."""
 
 
 def outcomes_of(
@@ -51,12 +53,13 @@ def outcomes_of(
     step: int,
     reasons: Mapping[int, str],
     logged: Mapping[int, Logged],
+    temperatures: Sequence[float] | None = None,
 ) -> dict[int, Outcome]:
     """Return the outcomes of a population's members, keyed by the members' indices.
 
     `measured` are the metrics of the best weights, [K]. The same indices are the keys of
     `histories`, of `reasons` (why a caller ended a member) and of `logged`; `step` is the
-    population's current step.
+    population's current step, and `temperatures` are those of its members, if it is calibrated.
     """
     early_stopping, per_epoch = population.early_stopping, population.batches.per_epoch
     best, last = early_stopping.best, early_stopping.last
@@ -87,6 +90,7 @@ def outcomes_of(
             last_theta[k],
             {n: v[k] for n, v in last_buffers.items()},
             logged.get(member, Logged()),
+            None if temperatures is None else temperatures[k],
         )
     return outcomes
 

@@ -21,6 +21,7 @@ from mlplab.losses import Loss, resolve_auto_loss
 from mlplab.network.layer import Layer, hidden_widths, weights_by_layer
 from mlplab.schema import Component, rules
 from mlplab.settings import Settings
+from mlplab.training.calibration import scales_temperature
 from mlplab.training.device import choose_device
 from mlplab.training.embedding import with_embedding
 from mlplab.training.engine import choose_engine, eager_reason
@@ -178,6 +179,7 @@ def _check_fit(settings: Settings, prepared: Prepared, loss: Loss) -> None:
             f"The loss does not fit the data: loss={settings.choice('loss')} {reason}"
             f" (dataset={settings.choice('dataset')})."
         )
+    scales_temperature(settings.training, prepared.task, prepared.val is not None)
     monitor, names = settings.training.monitor, ("auto", *metrics.names_for(prepared.task.kind))
     if monitor not in names:
         raise IncompatibleSettingsError(

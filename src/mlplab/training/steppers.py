@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mlplab.training.calibration import calibrated
 from mlplab.training.evaluation import metric_names
 from mlplab.training.final_metrics import Measured, final_metrics
 from mlplab.training.history import Evaluation, HistoryBuffer, MeasuredRow, Objectives
@@ -219,14 +220,24 @@ class Group:
             self._split()
         return self.ended
 
-    def outcomes(self, measured: Sequence[tuple[Population, Measured]]) -> dict[int, Outcome]:
-        """Return the outcome of each member by its number, given populations and their metrics."""
-        indices = [int(member) for population, _ in measured for member in population.members]
+    def outcomes(
+        self, measured: Sequence[tuple[Population, Measured, list[float] | None]]
+    ) -> dict[int, Outcome]:
+        """Return the outcome of each member by its number, given populations, their metrics and
+        their temperatures.
+        """
+        indices = [int(member) for population, *_ in measured for member in population.members]
         histories = dict(zip(indices, self.history_buffer.histories(indices), strict=True))
         outcomes: dict[int, Outcome] = {}
-        for population, values in measured:
+        for population, values, temperatures in measured:
             outcomes |= outcomes_of(
-                population, values, histories, self.stepper.step, self.reasons, self.logged
+                population,
+                values,
+                histories,
+                self.stepper.step,
+                self.reasons,
+                self.logged,
+                temperatures,
             )
         return {self.numbers[index]: outcome for index, outcome in sorted(outcomes.items())}
 
@@ -251,9 +262,13 @@ def outcomes_of_groups(
 
     Without `metrics`, those of the best weights are not measured.
     """
-    chosen = [population for of_group in populations.values() for population in of_group]
+    calibrations = [
+        calibrated(population) for of_group in populations.values() for population in of_group
+    ]
+    chosen = [population for population, _ in calibrations]
     values = final_metrics(chosen) if metrics else [{} for _ in chosen]
-    measured = zip(chosen, values, strict=True)
+    temperatures = [temperature_of for _, temperature_of in calibrations]
+    measured = zip(chosen, values, temperatures, strict=True)
     outcomes: dict[int, Outcome] = {}
     for group, of_group in populations.items():
         outcomes |= group.outcomes(list(itertools.islice(measured, len(of_group))))

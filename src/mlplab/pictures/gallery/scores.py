@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mlplab.model.reliability import reliability as calibration
 from mlplab.pictures.colors import COLORS, color
 from mlplab.pictures.ranking import rank_scores
 from mlplab.pictures.registry import picture
@@ -115,6 +116,46 @@ def roc(study: Study, frame: int) -> Figure:
         f"not drawn, since the split has no examples or only examples of: {', '.join(skipped[:5])}"
         if skipped
         else "",
+    )
+
+
+@picture(applies=lambda study: study.classifies)
+def reliability(study: Study, frame: int) -> Figure | None:
+    """Reliability diagram: accuracy against confidence in bins of equally many examples, and where
+    95 % of calibrated networks lie.
+    """
+    points, probabilities = study.evaluate(frame)
+    if not np.isfinite(probabilities).all():
+        return None
+    bins = calibration(probabilities, points.y.astype(np.int64))
+    fig = figure(5.6, 5.2, top=0.5)
+    axes = fig.subplots()
+    low = min(bins.confidence.min(), bins.accuracy.min(), bins.low.min())
+    start = max(0.0, float(low) - 0.03)
+    axes.plot([start, 1], [start, 1], color=SOFT, linewidth=0.8, linestyle=":")
+    axes.vlines(
+        bins.confidence,
+        bins.low,
+        bins.high,
+        color=SOFT,
+        linewidth=7,
+        alpha=0.35,
+        label="95 % of calibrated networks",
+    )
+    axes.plot(bins.confidence, bins.accuracy, "o-", color=color(0), linewidth=1, label="this one")
+    axes.set(
+        xlabel="confidence: mean probability of the predicted class",
+        ylabel="accuracy",
+        xlim=(start, 1.02),
+        ylim=(start, 1.02),
+    )
+    faint_grid(axes)
+    axes.legend(loc="upper left", fontsize=9)
+    return headline(
+        fig,
+        f"{study.settings.name}: calibration error {bins.ece:.3g}",
+        _remark(study, points),
+        f"if calibrated, mostly up to {bins.ece_95:.3g}",
     )
 
 

@@ -14,6 +14,7 @@ from mlplab.runs.listing import as_override
 from mlplab.sweeps.execution.job_store import Columns
 from mlplab.sweeps.report.modes import Split, two_groups
 from mlplab.sweeps.report.statistics import Statistics
+from mlplab.task import accuracy_flatters
 from mlplab.terminal.output import plain
 
 SEEDS = ("seed", "dataset.seed", "validation.fold")
@@ -203,7 +204,13 @@ class Results:
         """
         test_metric = "test/" + self.headline.partition("/")[2]
         is_shown = test_metric in self.metric_names and test_metric != self.headline
-        return (test_metric,) if is_shown else ()
+        balanced = "test/balanced_accuracy"
+        flatters = test_metric == "test/accuracy" and any(
+            accuracy_flatters(job.metrics.get(test_metric), job.metrics.get(balanced))
+            for job in self.groups[0].jobs
+            if job.counts
+        )
+        return ((test_metric,) if is_shown else ()) + ((balanced,) if flatters else ())
 
     @property
     def cross_validates(self) -> bool:
