@@ -97,6 +97,8 @@ class Settings:
     debug: str | None = None  # overfit, fast
     init_from: str | None = None
     """The folder of the run whose weights the training starts from, or SWEEP:NUMBER."""
+    experiment: str | None = None
+    """The experiment of the command line, typed or not; unknown for a stored configuration."""
     initial: InitialWeights | None = None
     """The weights that `init_from` names, once they are read."""
     folder: Path | None = None

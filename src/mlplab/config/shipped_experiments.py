@@ -71,12 +71,16 @@ def is_implied(lines: Iterable[str], choices: Mapping[str, object]) -> bool:
 
 
 def expanded(overrides: Sequence[Override]) -> list[Override]:
-    """Return the overrides with those that experiment=table stands for in its place, typed or not;
-    unchanged for another experiment, or none.
+    """Return the overrides with those that experiment=table stands for in its place, typed or not,
+    and without experiment=null; unchanged for another experiment.
     """
     from omegaconf import OmegaConf
 
-    complete = with_default_experiment(overrides)
+    complete = [
+        o
+        for o in with_default_experiment(overrides)
+        if o.key_or_group != "experiment" or o.value() is not None
+    ]
     typed = typed_choices(complete)
     if typed.pop("experiment", None) != TABLE:
         return complete

@@ -12,6 +12,7 @@ class Layer:
     """One layer: affine map, then normalization, activation and dropout.
 
     The output layer has no activation and units = 0; the loss determines its number of units.
+    A hidden layer with units = 0 stands for all hidden layers until the data decides on them.
     """
 
     units: int

@@ -21,6 +21,7 @@ from mlplab.losses import Loss, resolve_auto_loss
 from mlplab.network.layer import Layer
 from mlplab.schema import Component, rules
 from mlplab.settings import Settings
+from mlplab.training.auto_values import Memo, auto_keys, resolved
 from mlplab.training.device import choose_device
 from mlplab.training.engine import choose_engine, eager_reason
 from mlplab.training.population import Population, build
@@ -62,6 +63,7 @@ class DataCache:
         self._folds_by_key: dict[str, list[Prepared]] = {}
         self.choices: dict[Hashable, tuple[Settings, Loss, str]] = {}
         """The loss and the engine of settings, which members that differ in their seeds share."""
+        self.auto_values: Memo = {}
 
     def prepared(self, settings: Settings) -> Prepared:
         """Return the data of these settings, cached. Raises DataError."""
@@ -112,13 +114,29 @@ def _num_bytes(folds: Sequence[Prepared]) -> int:
 def prepare_members(
     settings: Sequence[Settings], cache: DataCache | None = None
 ) -> list[PreparedMember]:
-    """Prepare the data and resolve the loss of each settings object.
+    """Prepare the data of each settings object, and resolve its loss and what follows from data.
 
     Returns one member per settings object, in order. Raises DataError or
     IncompatibleSettingsError.
     """
     cache = DataCache() if cache is None else cache
-    return [_resolve_member(s, _prepared(s, cache), cache.choices) for s in settings]
+    return [
+        _resolve_member(s, _prepared(s, cache), cache.choices)
+        for s in with_auto_values(settings, cache)
+    ]
+
+
+def with_auto_values(
+    settings: Sequence[Settings], cache: DataCache | None = None
+) -> list[Settings]:
+    """Return the settings with the values that `auto` stands for with their data, which is read
+    only if there are such keys. Raises DataError.
+    """
+    cache = DataCache() if cache is None else cache
+    return [
+        resolved(one, cache.prepared(one), cache.auto_values) if auto_keys(one) else one
+        for one in settings
+    ]
 
 
 def _prepared(settings: Settings, cache: DataCache) -> Prepared:
