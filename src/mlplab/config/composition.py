@@ -333,9 +333,7 @@ def _name(
     if raw.get("name") is not None:
         return raw["name"]
     experiment = None if is_implied(overrides, choices) else choices.get("experiment")
-    return (
-        str(experiment or choices.get("dataset") or "run").replace(os.sep, "_").replace("/", "_")
-    )
+    return str(experiment or choices.get("dataset") or "run").replace(os.sep, "_").replace("/", "_")
 
 
 def is_resolved(tree: Mapping[str, object]) -> bool:

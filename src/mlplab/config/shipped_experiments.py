@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.config.override_lines import key_of
 from mlplab.config.overrides import parse_overrides
-from mlplab.config.root import COMPONENT_GROUPS, GROUPS
+from mlplab.config.root import GROUPS
 from mlplab.config.search_path import choice_files, shipped_folder
 from mlplab.io.files import yaml_line
 

@@ -144,9 +144,9 @@ class Dataset(Component):
     )
     scaling: str = choice(
         "standard",
-        ("standard", "minmax", "none"),
-        "features to mean 0 and deviation 1 (standard) or to [0, 1] (minmax), as measured on the"
-        " train split",
+        ("standard", "minmax", "robust_clip", "none"),
+        "features to mean 0 and deviation 1 (standard), to [0, 1] (minmax), or by median and"
+        " quartiles with outliers drawn in to +-3 (robust_clip); measured on the train split",
     )
     target_scaling: str = choice(
         "auto",

@@ -25,8 +25,8 @@ from mlplab.network.initial_weights import InitialWeights
 from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.runs.initial_weights_file import write_copy_of_sweep
 from mlplab.runs.plan_text import NAME
-from mlplab.settings import Settings
 from mlplab.runs.recipe_text import note_recipe
+from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
 from mlplab.sweeps.execution.compute_log import ComputeLog
 from mlplab.sweeps.execution.job_store import JobStore
