@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mlplab.data.input_features import EXAMPLES
 from mlplab.errors import DataError, FieldError
-from mlplab.schema import Component, anything, choice, integer, number
+from mlplab.schema import Component, anything, choice, flag, integer, number
 from mlplab.task import Task
 
 if TYPE_CHECKING:
@@ -152,6 +152,10 @@ class Dataset(Component):
         "auto",
         ("auto", "standard", "none"),
         "for regression targets; auto is standard unless the loss needs the original units",
+    )
+    target_clamp: bool = flag(
+        False,
+        "for regression targets: predictions beyond the range of the train split become its bounds",
     )
     seed: int | None = integer(
         None,

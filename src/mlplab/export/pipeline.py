@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -186,6 +187,18 @@ class Scale(nn.Module):
         return torch.where(share_NF.abs() > 1e8, share_NF.sign() * self.clip, clipped_NF)
 
 
+class Clamp(nn.Module):
+    """Clamp values [N, T] to bounds [2, T]; NaN stays."""
+
+    def __init__(self, bounds_2T: np.ndarray) -> None:
+        super().__init__()
+        low_T, high_T = torch.from_numpy(bounds_2T)
+        self.low, self.high = nn.Buffer(low_T), nn.Buffer(high_T)
+
+    def forward(self, values_NT: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(values_NT, self.low), self.high)
+
+
 class TraceableModel(nn.Module):
     """One run as a module from columns to predictions.
 
@@ -212,6 +225,8 @@ class TraceableModel(nn.Module):
             if preprocessing.task.classifies or target_scaler is None
             else Scale(target_scaler, inverse=True)
         )
+        bounds = preprocessing.target_bounds
+        self.clamp = nn.Identity() if bounds is None else Clamp(bounds)
 
     def forward(self, columns: Sequence[Tensor]) -> Tensor:
         x_NF = columns[0]
@@ -224,7 +239,8 @@ class TraceableModel(nn.Module):
             x_NF = torch.cat(features, 1)
         outputs_NC = self.network(self.scale(self.compute(x_NF)).to(self.dtype))
         predicted: Tensor = self.restore(self.loss.predict(outputs_NC.unsqueeze(0))[0].double())
-        return predicted
+        clamped: Tensor = self.clamp(predicted)
+        return clamped
 
 
 class Pipeline(nn.Module):

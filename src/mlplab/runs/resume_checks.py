@@ -36,7 +36,7 @@ _UNSTORED = (
 )
 """Keys with a value that is left out of checkpoints, since older ones do not have them."""
 _UNSTORED_OF_GROUP: Mapping[str, Sequence[tuple[str, object]]] = {
-    "dataset": (("features", None),),
+    "dataset": (("features", None), ("target_clamp", False)),
     "optimizer": (("form", "standard"),),
     "training": (
         *(("average", "none"), ("average_decay", 0.99), ("average_start", None)),
@@ -88,7 +88,7 @@ def stored_node(key: str, node: object) -> object:
     if unstored is None or not isinstance(node, Mapping):
         return node
     if key == "dataset" and "ignore" in node:  # tables of files have always had `features`
-        return node
+        unstored = [entry for entry in unstored if entry[0] != "features"]
     return {name: value for name, value in node.items() if (name, value) not in unstored}
 
 

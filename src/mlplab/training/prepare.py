@@ -230,6 +230,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
             for name, examples in splits.items()
         ),
         ("task", (prepared.task, prepared.target_scaler is None)),
+        ("target_clamp", prepared.target_bounds is not None),
     )
 
 
