@@ -211,7 +211,9 @@ def test_ranks_are_those_of_scikit_learn():
     theirs = QuantileTransformer(n_quantiles=100, random_state=0).fit(values[:, None])
     new = np.concatenate([values[:50], RNG.normal(size=50) * 3])
     np.testing.assert_allclose(
-        _by_rank(new, theirs.quantiles_[:, 0], False), theirs.transform(new[:, None])[:, 0], atol=1e-9
+        _by_rank(new, theirs.quantiles_[:, 0], False),
+        theirs.transform(new[:, None])[:, 0],
+        atol=1e-9,
     )
 
 

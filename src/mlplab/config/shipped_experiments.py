@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.config.override_lines import key_of
 from mlplab.config.overrides import parse_overrides
-from mlplab.config.root import GROUPS
+from mlplab.config.root import COMPONENT_GROUPS, DEFAULTS, GROUPS
 from mlplab.config.search_path import choice_files, shipped_folder
 from mlplab.io.files import yaml_line
 
@@ -43,11 +43,15 @@ class Experiment:
         in optimizer=sgd, only values of `_ALIKE` groups stay, for keys that the other choice has.
         """
         values = self.values.copy()
-        for group in [group for group in values if group in typed]:
-            name = typed[group]
-            if name == self.choices.get(group):
+        recipe = {**DEFAULTS, **self.choices}
+        for group in [group for group in values if group in COMPONENT_GROUPS]:
+            name = str(typed.get(group, recipe[group]))
+            if group in _ALIKE:
+                known = choice_content(group, name)
+            elif name == recipe[group]:
                 continue
-            known = choice_content(group, name) if group in _ALIKE else {}
+            else:
+                known = {}
             for key in [key for key in values[group] if key not in known]:
                 del values[group][key]
         choices = {group: name for group, name in self.choices.items() if group not in typed}

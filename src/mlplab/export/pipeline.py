@@ -43,7 +43,8 @@ class EncodeNumber(nn.Module):
         quantiles = torch.tensor(column.quantiles, dtype=torch.float64)
         self.ascending_Q = nn.Buffer(quantiles)
         self.descending_Q = nn.Buffer(-quantiles.flip(0))
-        values = torch.from_numpy(rank_values(len(quantiles), column.normal))
+        results = rank_values(len(quantiles), column.normal).tolist()
+        values = torch.tensor(results, dtype=torch.float64)
         self.ascending_values_Q = nn.Buffer(values)
         self.descending_values_Q = nn.Buffer(-values.flip(0))
 
