@@ -183,7 +183,9 @@ def test_a_run_repeats_and_continues_from_its_stored_configuration(table, capfd)
     assert main(["resume", "run", "training.epochs=4"]) == 0
     resumed = mlplab.load("run")
     if longer.settings.choice("schedule") == "constant":
-        for one, two in zip(resumed.module().parameters(), longer.module().parameters()):
+        for one, two in zip(
+            resumed.module().parameters(), longer.module().parameters(), strict=True
+        ):
             assert torch.equal(one, two)
     assert resumed.settings.layers == longer.settings.layers
 

@@ -22,7 +22,9 @@ def recipe_line(settings: Settings) -> str | None:
     """
     if settings.experiment != TABLE:
         return None
+    embedding = settings.choice("embedding")
     groups = [
+        "" if embedding == "none" else f"embedding={embedding}{_changed(settings.embedding)}",
         _network(settings),
         *(
             f"{settings.choice(group)}{_changed(getattr(settings, group))}"
@@ -43,7 +45,7 @@ def note_recipe(settings: Settings) -> None:
 
 
 def _network(settings: Settings) -> str:
-    hidden = settings.layers[:-1]
+    hidden = settings.layers[settings.num_embedding_layers or 0 : -1]
     widths = "-".join(str(layer.units) for layer in hidden) or "no hidden layer"
     names = [settings.choice("activation")] if hidden else []
     dropout = [f"dropout={hidden[0].dropout:g}"] if hidden and hidden[0].dropout else []
@@ -53,8 +55,10 @@ def _network(settings: Settings) -> str:
     )
 
 
-def _changed(component: Component) -> str:
+def _changed(component: Component | None) -> str:
     """The values of a component that are not its defaults, after a space."""
+    if component is None:
+        return ""
     default = type(component)()
     changed = [
         f"{key}={_text(getattr(component, key))}"

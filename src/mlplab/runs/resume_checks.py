@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mlplab.config.override_lines import key_of
+from mlplab.config.root import NO_EMBEDDING
 from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import CheckpointError, ConfigError
 from mlplab.runs.checkpoints import Saved, newest, read
@@ -32,11 +33,14 @@ RESUMABLE_KEYS = (
 """Keys that may change when a run is resumed."""
 _UNSTORED = (
     *(("validation", {"name": "holdout"}), ("engine", "auto")),
-    *(("debug", None), ("init_from", None)),
+    *(("debug", None), ("init_from", None), ("embedding", NO_EMBEDDING)),
 )
 """Keys with a value that is left out of checkpoints, since older ones do not have them."""
 _UNSTORED_OF_GROUP: Mapping[str, Sequence[tuple[str, object]]] = {
-    "dataset": (("features", None), ("target_clamp", False)),
+    "dataset": (
+        *(("features", None), ("max_onehot", 9), ("embedding_size", 8), ("min_frequency", None)),
+        ("target_clamp", False),
+    ),
     "optimizer": (("form", "standard"),),
     "training": (
         *(("average", "none"), ("average_decay", 0.99), ("average_start", None)),
