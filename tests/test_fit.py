@@ -346,6 +346,7 @@ def test_other_bytes_are_refused(tmp_path):
 
 FRAME = pd.DataFrame(X, columns=NAMES)
 EMPTY_TARGET = [*CLASSES[:-1], None]
+REFUSE = ["dataset.missing=refuse"]
 INVALID = {
     "too few targets": ((X, CLASSES[1:]), r"60 row\(s\), but y has the shape \[59\]"),
     "too few weights": ((X, CLASSES, [], np.ones(3)), r"sample_weight has the shape \[3\]"),
@@ -356,11 +357,14 @@ INVALID = {
     "a number": ((3.0, 4.0), r"shape \[\]"),
     "one class": ((X, ["a"] * 60), "all 60 rows are of one class, 'a'"),
     "all different": ((X, [f"c{i}" for i in range(60)]), "too many for classes"),
-    "NaN in X": ((np.where(X > 2, np.nan, X), CLASSES), "dataset.missing=impute"),
+    "NaN in X": ((np.where(X > 2, np.nan, X), CLASSES, REFUSE), "dataset.missing=impute"),
     "infinity in X": ((np.where(X > 2, np.inf, X), CLASSES), "is not finite"),
-    "NaN in y": ((X, [*VALUES[:-1], np.nan]), "target 'y', row 60: the cell is empty"),
-    "None in y": ((X, EMPTY_TARGET), "target 'y', row 60: the cell is empty"),
-    "None in y of a frame": ((FRAME, EMPTY_TARGET), "target 'y', row 60: the cell is empty"),
+    "NaN in y": ((X, [*VALUES[:-1], np.nan], REFUSE), "target 'y', row 60: the cell is empty"),
+    "None in y": ((X, EMPTY_TARGET, REFUSE), "target 'y', row 60: the cell is empty"),
+    "None in y of a frame": (
+        (FRAME, EMPTY_TARGET, REFUSE),
+        "target 'y', row 60: the cell is empty",
+    ),
     "infinity in y": ((X, [*VALUES[:-1], np.inf]), "is not finite"),
     "strings in X": ((X.astype(str), CLASSES), "pandas data frame"),
     "objects in X": ((np.array([[1, "a"]] * 60, object), CLASSES), "pandas data frame"),
@@ -385,7 +389,7 @@ INVALID = {
     "column of an array": ((X, "y"), "whose columns have no names"),
     "no y": ((X,), "y must be the targets"),
     "y twice": ((X, CLASSES, ["dataset.target=x1"]), "leave out one"),
-    "text as values": ((X, CLASSES, ["dataset.task=regression"]), "must be numbers"),
+    "text as values": ((X, CLASSES, ["dataset.task=regression"]), "is not a number"),
     "several classes": (
         (X, np.stack([CLASSES, CLASSES], 1), ["dataset.task=classification"]),
         "several targets",

@@ -78,6 +78,21 @@ CASES = [
     ("linear", {"end_factor": 0.3}, lambda o: lr_scheduler.LinearLR(o, 1.0, 0.3, TOTAL)),
     ("polynomial", {"power": 2.0}, lambda o: lr_scheduler.PolynomialLR(o, TOTAL, 2.0)),
     ("polynomial", {"power": 0.5}, lambda o: lr_scheduler.PolynomialLR(o, TOTAL, 0.5)),
+    (
+        "flat_cosine",
+        {"start": 0.75, "min_factor": 0.2},
+        lambda o: lr_scheduler.LambdaLR(
+            o, lambda t: 1.0 if t < 45 else 0.6 + 0.4 * math.cos(math.pi * (t - 45) / 15)
+        ),
+    ),
+    ("flat_cosine", {"start": 0.0}, lambda o: lr_scheduler.CosineAnnealingLR(o, TOTAL)),
+    (
+        "coslog4",
+        {},
+        lambda o: lr_scheduler.LambdaLR(
+            o, lambda t: math.sin(math.pi * math.log2(1 + 15 * t / TOTAL)) ** 2
+        ),
+    ),
 ]
 IDS = [f"{choice}-{number}" for number, (choice, _, _) in enumerate(CASES)]
 
@@ -90,6 +105,7 @@ MEMBERS = {
     "end_factor": (0.0, 0.5, 1.0),
     "power": (0.5, 1.0, 2.0),
     "min_factor": (0.0, 0.1, 0.3),
+    "start": (0.5, 0.0, 0.9),
     "period": (1, 5, 7),
     "multiplier": (2, 1, 3),
     "pct_start": (0.3, 0.0, 1.0),
@@ -185,7 +201,9 @@ def test_factors_are_finite_and_never_negative_even_after_the_end(choice, total,
 
 
 @pytest.mark.parametrize(
-    "choice", [choice for choice in SCHEDULES if choice not in ("one_cycle", "plateau")]
+    # the others begin below the learning rate, or follow a metric
+    "choice",
+    [choice for choice in SCHEDULES if choice not in ("one_cycle", "coslog4", "plateau")],
 )
 def test_warm_up_equals_torchs(choice):
     fields, build = next((fields, build) for name, fields, build in CASES if name == choice)

@@ -99,6 +99,8 @@ class Settings:
     debug: str | None = None  # overfit, fast
     init_from: str | None = None
     """The folder of the run whose weights the training starts from, or SWEEP:NUMBER."""
+    experiment: str | None = None
+    """The experiment of the command line, typed or not; unknown for a stored configuration."""
     embedding: Embedding | None = None
     num_embedding_layers: int | None = None
     """How many of `layers`, from the first on, embed the inputs; None before the data is known."""

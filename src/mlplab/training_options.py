@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from mlplab.errors import FieldError
 from mlplab.schema import Component, Number, anything, choice, flag, integer, number, text
 
+AUTO = "auto"
+"""The value of a key that follows from the data: `training.auto_values` has the rules."""
+
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS))
 
@@ -153,10 +156,17 @@ class Minibatch(Training):
     mini-batch style).
     """
 
-    batch_size: int = integer(32, "examples per update; all of them if there are fewer", at_least=1)
+    batch_size: int = integer(
+        32,
+        "examples per update; all of them if there are fewer; auto follows from the number of rows",
+        at_least=1,
+        literals=(AUTO,),
+    )
     drop_last: bool = flag(False, "skip the last, smaller batch of an epoch")
 
     def portion(self, num_examples: int) -> int:
+        if isinstance(self.batch_size, str):  # before the data is read
+            return num_examples
         return min(self.batch_size, num_examples)
 
 

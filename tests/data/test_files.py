@@ -205,13 +205,15 @@ def test_scaling_is_that_of_scikit_learn_measured_on_train(scaling, csv):
 def test_ranks_are_those_of_scikit_learn():
     from sklearn.preprocessing import QuantileTransformer
 
-    from mlplab.data.tabular.encoder import _ranks
+    from mlplab.data.tabular.encoder import _by_rank
 
     values = np.round(RNG.normal(size=500), 1)  # with ties
     theirs = QuantileTransformer(n_quantiles=100, random_state=0).fit(values[:, None])
     new = np.concatenate([values[:50], RNG.normal(size=50) * 3])
     np.testing.assert_allclose(
-        _ranks(new, theirs.quantiles_[:, 0]), theirs.transform(new[:, None])[:, 0], atol=1e-9
+        _by_rank(new, theirs.quantiles_[:, 0], False),
+        theirs.transform(new[:, None])[:, 0],
+        atol=1e-9,
     )
 
 
@@ -231,7 +233,8 @@ def test_d1_empty_cells_are_refused_or_filled(where, capfd):
     more = ["dataset.val_path=val.csv"] if where == "validation" else []
     overrides = ["dataset.path=people.csv", "dataset.target=churn", *more]
     expected = {"one cell": "row 8", "a column": "no value at all", "validation": "row 125"}[where]
-    refuses(overrides, capfd, "column 'age'", expected, "dataset.ignore=[age]")
+    refused = [*overrides, "dataset.missing=refuse"]
+    refuses(refused, capfd, "column 'age'", expected, "dataset.ignore=[age]")
     code = main(
         [
             "train",
@@ -281,7 +284,7 @@ def test_d3_an_empty_target(task, capfd):
     frame.loc[3, target] = None
     frame.to_csv("people.csv", index=False)
     refuses(
-        ["dataset.path=people.csv", f"dataset.target={target}"],
+        ["dataset.path=people.csv", f"dataset.target={target}", "dataset.missing=refuse"],
         capfd,
         f"target '{target}'",
         "row 4",
@@ -546,6 +549,7 @@ def test_integer_weights_equal_repeated_rows():
     repeated.to_csv("repeated.csv", index=False)
     overrides = [
         "dataset=file",
+        "experiment=null",
         "dataset.target=churn",
         "dataset.val=0",
         "dataset.test=0",

@@ -19,6 +19,7 @@ from mlplab.config.composer import Composer
 from mlplab.config.composition import hydra_search_path, prepare
 from mlplab.config.overrides import to_hydra
 from mlplab.config.search_path import shipped_folder
+from mlplab.config.shipped_experiments import expanded
 from mlplab.errors import ConfigError
 from mlplab.python_command import environment
 
@@ -39,7 +40,7 @@ def run(flags: Flags) -> int:
     _hydra(
         [
             *name_override,
-            *to_hydra(composer.parsed),
+            *to_hydra(expanded(composer.parsed)),
             *hydra_search_path(composer.folders),
             *flags.hydra,
         ]

@@ -13,6 +13,7 @@ from mlplab.config.composition import Composed
 from mlplab.config.run_dir import check_folder
 from mlplab.errors import ConfigError
 from mlplab.io.reading import read_json
+from mlplab.runs.recipe_text import note_recipe
 from mlplab.sweeps import hydra_task
 from mlplab.sweeps.folder import can_join
 from mlplab.sweeps.python_sweep import print_results
@@ -49,6 +50,7 @@ def run(
     if composer.is_search():
         search = Search(composer, plugins)
         folder = _checked_folder(search.first)
+        note_recipe(search.settings([{}])[0][0])
         return conclude_search(run_search(search, folder), folder, as_json)
     request = SweepRequest(composer, plugins)
     if allow_single_run and len(request.jobs) == 1:

@@ -24,6 +24,7 @@ def settings_of_overrides(
     from mlplab.config.composer import Composer
     from mlplab.config.composition import all_folds
     from mlplab.sweeps.source_job import open_source
+    from mlplab.training.prepare import with_auto_values
 
     composer = Composer(overrides, config_dirs)
     several = composer.search_override() or any(o.is_sweep_override() for o in composer.parsed)
@@ -35,6 +36,6 @@ def settings_of_overrides(
         )
     if all_folds(composed.config):
         composed.config["validation"]["fold"] = 0
-    settings = build(composed)
+    [settings] = with_auto_values([build(composed)])
     open_source(settings)
     return settings

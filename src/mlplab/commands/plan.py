@@ -47,6 +47,7 @@ def plan(arguments: Sequence[str]) -> int:
     plugins.load(flags.plugins)
     begun = time.process_time()
     from mlplab.config.composer import Composer
+    from mlplab.runs.recipe_text import recipe_line
     from mlplab.sweeps.plan import plan as planning
     from mlplab.sweeps.plan.contention import Contention
     from mlplab.sweeps.plan.cost import estimate
@@ -56,6 +57,8 @@ def plan(arguments: Sequence[str]) -> int:
     request = SweepRequest(Composer(flags.overrides, flags.config_dirs))
     sweep_plan = planning.make_plan(request.settings, request.options)
     if not flags.json:
+        if (recipe := recipe_line(request.settings[0])) is not None:
+            print(recipe)
         _print_jobs(sweep_plan)
         print()
     estimated = estimate(sweep_plan, time.process_time() - begun, contention)

@@ -73,7 +73,13 @@ class Builder:
 
         config["name"] = fields["name"]
         config["seed"] = seed = secrets.randbits(32) if seed is None else seed
-        return Settings(**fields, seed=seed, config=config, overrides=composed.overrides)
+        return Settings(
+            **fields,
+            seed=seed,
+            config=config,
+            overrides=composed.overrides,
+            experiment=composed.sources.choices.get("experiment"),
+        )
 
     def _build_fields(self, config: dict[str, Any], composed: Composed) -> dict[str, Any]:
         """Return the fields of Settings that do not depend on the seed."""
@@ -182,30 +188,41 @@ def _layers(
 
     model = build_component("model", values, node)
     biases = _component("initializer", model.bias_initializer, node.child("bias_initializer"))
-    layers = []
-    for i, layer_values in enumerate(model.layers()):
-        layer_node = node.child(f"hidden[{i}]")
-        keys = _layer_keys(layer_values, layer_node)
-        layers.append(
-            Layer(
-                units=keys.units,
-                activation=_component("activation", keys.activation, layer_node.child("activation"))
-                or components["activation"],
-                initializer=_component(
-                    "initializer", keys.initializer, layer_node.child("initializer")
-                )
-                or components["initializer"],
-                bias_initializer=biases,
-                bias=model.bias if keys.bias is None else keys.bias,
-                normalization=keys.normalization or model.normalization,
-                dropout=model.dropout if keys.dropout is None else keys.dropout,
-            )
-        )
+    layers = [
+        _hidden_layer(values, model, biases, components, node.child(f"hidden[{i}]"))
+        for i, values in enumerate(model.layers())
+    ]
+    if model.is_auto:  # one layer stands for those that the data decides
+        hidden = _hidden_layer({"units": 1}, model, biases, components, node.child("hidden"))
+        layers = [replace(hidden, units=0)]
     output_initializer = (
         _component("initializer", model.output_initializer, node.child("output_initializer"))
         or components["initializer"]
     )
     return (*layers, Layer(0, None, output_initializer, biases, model.bias))
+
+
+def _hidden_layer(
+    values: Mapping[str, object],
+    model: Any,
+    biases: Any,
+    components: Mapping[str, Any],
+    node: ConfigNode,
+) -> Layer:
+    from mlplab.network.layer import Layer
+
+    keys = _layer_keys(values, node)
+    return Layer(
+        units=keys.units,
+        activation=_component("activation", keys.activation, node.child("activation"))
+        or components["activation"],
+        initializer=_component("initializer", keys.initializer, node.child("initializer"))
+        or components["initializer"],
+        bias_initializer=biases,
+        bias=model.bias if keys.bias is None else keys.bias,
+        normalization=keys.normalization or model.normalization,
+        dropout=model.dropout if keys.dropout is None else keys.dropout,
+    )
 
 
 def _layer_keys(values: Mapping[str, object], node: ConfigNode) -> LayerKeys:

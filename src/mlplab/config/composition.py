@@ -23,6 +23,13 @@ from mlplab.config.overrides import check_overrides, parse_overrides, to_hydra
 from mlplab.config.provenance import Sources
 from mlplab.config.run_dir import folders_below, quoted
 from mlplab.config.search_path import config_folders
+from mlplab.config.shipped_experiments import (
+    TABLE,
+    expanded,
+    is_implied,
+    typed_choices,
+    with_default_experiment,
+)
 from mlplab.config.suggestions import did_you_mean
 from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
@@ -85,12 +92,19 @@ def compose(
 
 def compose_tree(parsed: Sequence[Override], folders: Sequence[Path]) -> DictConfig:
     """Return the tree that Hydra composes of checked overrides. Raises ConfigError."""
+    from omegaconf import read_write
+
+    lines = expanded(parsed)
     try:
-        return hydra_compose(to_hydra(parsed), folders)
+        tree = hydra_compose(to_hydra(lines), folders)
     except Exception as error:
         raise error_hints.explain_failure(
-            error, parsed, folders, lambda choices: plain_tree(hydra_compose(choices, folders))
+            error, lines, folders, lambda choices: plain_tree(hydra_compose(choices, folders))
         ) from error
+    if typed_choices(with_default_experiment(parsed)).get("experiment") == TABLE:
+        with read_write(tree.hydra):
+            tree.hydra.runtime.choices["experiment"] = TABLE
+    return tree
 
 
 def split_search_path(
@@ -268,7 +282,7 @@ def resolve_tree(
         tuple(folders),
     )
     with open_dict(tree):
-        tree.name = raw["name"] = _name(raw, choices)
+        tree.name = raw["name"] = _name(raw, choices, overrides)
     config = _resolve(tree, list(raw), sources, complete)
     if not is_resolved(raw):
         security.refuse_code(config)
@@ -313,14 +327,13 @@ def _folder(tree: DictConfig, key: str) -> str:
         raise ConfigError(f"`{key}` cannot be resolved: {str(error).splitlines()[0]}.") from error
 
 
-def _name(raw: Mapping[str, object], choices: Mapping[str, object]) -> object:
+def _name(
+    raw: Mapping[str, object], choices: Mapping[str, object], overrides: Sequence[str]
+) -> object:
     if raw.get("name") is not None:
         return raw["name"]
-    return (
-        str(choices.get("experiment") or choices.get("dataset") or "run")
-        .replace(os.sep, "_")
-        .replace("/", "_")
-    )
+    experiment = None if is_implied(overrides, choices) else choices.get("experiment")
+    return str(experiment or choices.get("dataset") or "run").replace(os.sep, "_").replace("/", "_")
 
 
 def is_resolved(tree: Mapping[str, object]) -> bool:

@@ -7,38 +7,35 @@ composed by Hydra: choices of the user, of plugins, and experiments that are bas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.config.composition import compose_tree
 from mlplab.config.root import COMPONENT_GROUPS, GROUPS
-from mlplab.config.search_path import choice_files, shipped_folder
+from mlplab.config.shipped_experiments import (
+    TABLE,
+    choice_content,
+    shipped,
+    shipped_experiment,
+    with_default_experiment,
+)
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
-
-_OVERRIDE = "override /"
-
-
-@dataclass(frozen=True)
-class _Experiment:
-    """The file of an experiment: the choices that it makes, and the values that it sets."""
-
-    choices: Mapping[str, str]
-    values: DictConfig
 
 
 def compose_choices(overrides: Sequence[Override], folders: Sequence[Path]) -> DictConfig:
     """Return the tree that Hydra composes of checked overrides. Raises ConfigError."""
     from omegaconf import open_dict, read_write
 
+    overrides = with_default_experiment(overrides)
     chosen = {o.key_or_group: str(o.value()) for o in overrides if _is_shipped_choice(o)}
     others = [o for o in overrides if o.key_or_group not in GROUPS]
-    experiment = _experiment(chosen.get("experiment"))
+    experiment = shipped_experiment(chosen.get("experiment"))
+    if experiment is not None and chosen.get("experiment") == TABLE:
+        experiment = experiment.beside(chosen)
     is_complete = len(chosen) + len(others) == len(overrides)
     # values on the command line replace those of an experiment, which are set last here
     if not chosen or not is_complete or experiment is None or (experiment.values and others):
@@ -48,7 +45,7 @@ def compose_choices(overrides: Sequence[Override], folders: Sequence[Path]) -> D
         for group, name in {**experiment.choices, **chosen}.items():
             tree.hydra.runtime.choices[group] = name
             if group in COMPONENT_GROUPS:
-                tree[group] = _file(_shipped(group)[name])
+                tree[group] = choice_content(group, name)
         tree.merge_with(experiment.values)
     return tree
 
@@ -61,38 +58,5 @@ def _is_shipped_choice(override: Override) -> bool:
         and not special
         and override.package is None
         and isinstance(name, str)
-        and name in _shipped(group)
+        and name in shipped(group)
     )
-
-
-@lru_cache(maxsize=len(GROUPS))
-def _shipped(group: str) -> Mapping[str, Path]:
-    return choice_files(group, [shipped_folder()])
-
-
-@lru_cache(maxsize=1024)
-def _file(path: Path) -> DictConfig:
-    from omegaconf import DictConfig, OmegaConf
-
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    return config
-
-
-@lru_cache(maxsize=1024)
-def _experiment(name: str | None) -> _Experiment | None:
-    """Return what a shipped experiment chooses and sets; nothing without one. None for an
-    experiment that is based on another one.
-    """
-    from omegaconf import OmegaConf
-
-    values = OmegaConf.create({}) if name is None else _file(_shipped("experiment")[name]).copy()
-    defaults = values.pop("defaults", [])
-    choices: dict[str, str] = {}
-    for entry in defaults:
-        ((key, choice),) = entry.items() if OmegaConf.is_dict(entry) else (("", None),)
-        group = key.removeprefix(_OVERRIDE)
-        if not key.startswith(_OVERRIDE) or choice not in _shipped(group):
-            return None
-        choices[group] = str(choice)
-    return _Experiment(choices, values)

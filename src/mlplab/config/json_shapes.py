@@ -163,7 +163,7 @@ _SHAPES: Mapping[tuple[str, str], Schema] = {
         "minimum": 1,
         "maxItems": MAX_LAYERS,
         "items": _LAYER,
-        **text_like(f"{_WIDTHS}|{_ELSEWHERE}", "Write [6, 4], 64-64-32 or 64x3."),
+        **text_like(f"{_WIDTHS}|auto|{_ELSEWHERE}", "Write [6, 4], 64-64-32, 64x3 or auto."),
     },
     ("Mlp", "bias_initializer"): _choice_or_node("initializer"),
     ("Mlp", "output_initializer"): _choice_or_node("initializer"),

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from mlplab.errors import FieldError
 from mlplab.schema import Component, Number, anything, choice, flag, integer, number
+from mlplab.training_options import AUTO
 
 MAX_LAYERS = 1000
 _SEGMENT = re.compile(r"(\d{1,10})(?:x(\d{1,10}))?")
-_FORMS = "write [6, 4], 64-64-32 or 64x3, and [] for no hidden layer"
+_FORMS = "write [6, 4], 64-64-32, 64x3 or auto, and [] for no hidden layer"
 
 NORMALIZATIONS = ("none", "batch", "layer")
 
@@ -56,8 +57,8 @@ class Mlp(Component):
 
     hidden: object = anything(
         [6, 6],
-        "widths of the hidden layers: [6, 4], 64-64-32, 64x3; [] has none; a layer may be {units:"
-        " 6, activation: relu, ...}",
+        "widths of the hidden layers: [6, 4], 64-64-32, 64x3; [] has none; auto follows from the"
+        " data; a layer may be {units: 6, activation: relu, ...}",
     )
     dropout: Number = number(
         0.0, "probability of dropping a hidden unit in an update", at_least=0, below=1
@@ -75,12 +76,20 @@ class Mlp(Component):
         " layers",
     )
 
+    @property
+    def is_auto(self) -> bool:
+        """Whether the hidden layers follow from the data."""
+        return self.hidden == AUTO
+
     def layers(self) -> list[dict[str, object]]:
-        """Return the hidden layers as mappings with `units`, from any of the accepted forms.
+        """Return the hidden layers as mappings with `units`, from any of the accepted forms; none
+        if they follow from the data.
 
         Raises FieldError if `hidden` has none of the forms.
         """
         hidden = self.hidden
+        if self.is_auto:
+            return []
         if isinstance(hidden, str):
             hidden = _widths(hidden)
         elif isinstance(hidden, int) and not isinstance(hidden, bool):

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mlplab.data.input_features import EXAMPLES
 from mlplab.errors import DataError, FieldError
-from mlplab.schema import Component, anything, choice, integer, number
+from mlplab.schema import Component, anything, choice, flag, integer, number
 from mlplab.task import Task
 
 if TYPE_CHECKING:
@@ -144,14 +144,18 @@ class Dataset(Component):
     )
     scaling: str = choice(
         "standard",
-        ("standard", "minmax", "none"),
-        "features to mean 0 and deviation 1 (standard) or to [0, 1] (minmax), as measured on the"
-        " train split",
+        ("standard", "minmax", "robust_clip", "none"),
+        "features to mean 0 and deviation 1 (standard), to [0, 1] (minmax), or by median and"
+        " quartiles with outliers drawn in to +-3 (robust_clip); measured on the train split",
     )
     target_scaling: str = choice(
         "auto",
         ("auto", "standard", "none"),
         "for regression targets; auto is standard unless the loss needs the original units",
+    )
+    target_clamp: bool = flag(
+        False,
+        "for regression targets: predictions beyond the range of the train split become its bounds",
     )
     seed: int | None = integer(
         None,

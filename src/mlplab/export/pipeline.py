@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from mlplab.data.feature_groups import FeatureGroups
 from mlplab.data.input_features import COLUMN, PRODUCT, InputFeatures
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
-from mlplab.data.tabular.encoder import ColumnEncoder
+from mlplab.data.tabular.encoder import ColumnEncoder, rank_values
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
@@ -43,6 +44,10 @@ class EncodeNumber(nn.Module):
         quantiles = torch.tensor(column.quantiles, dtype=torch.float64)
         self.ascending_Q = nn.Buffer(quantiles)
         self.descending_Q = nn.Buffer(-quantiles.flip(0))
+        results = rank_values(len(quantiles), column.normal).tolist()
+        values = torch.tensor(results, dtype=torch.float64)
+        self.ascending_values_Q = nn.Buffer(values)
+        self.descending_values_Q = nn.Buffer(-values.flip(0))
 
     def forward(self, x_N1: Tensor) -> Tensor:
         missing = x_N1.isnan()
@@ -50,15 +55,16 @@ class EncodeNumber(nn.Module):
             torch.where(missing, self.column.fill, x_N1) if self.column.fill is not None else x_N1
         )
         if self.column.quantiles:
-            from_above = self._ranks(-filled, self.descending_Q)
-            ranks = 0.5 * (self._ranks(filled, self.ascending_Q) + 1 - from_above)
+            upper = self._interpolated(filled, self.ascending_Q, self.ascending_values_Q)
+            lower = self._interpolated(-filled, self.descending_Q, self.descending_values_Q)
+            by_rank = 0.5 * (upper - lower)
             # an empty cell that training did not allow stays NaN
-            filled = torch.where(filled.isnan(), filled, ranks)
+            filled = torch.where(filled.isnan(), filled, by_rank)
         return torch.cat([filled, missing.double()], 1) if self.column.indicator else filled
 
     @staticmethod
-    def _ranks(x_N1: Tensor, quantiles_Q: Tensor) -> Tensor:
-        """Interpolate ranks from 0 to 1 linearly between the quantiles, which may repeat."""
+    def _interpolated(x_N1: Tensor, quantiles_Q: Tensor, values_Q: Tensor) -> Tensor:
+        """Interpolate the values of the quantiles, which may repeat, linearly."""
         last = len(quantiles_Q) - 1
         if last < 1:
             return torch.zeros_like(x_N1)
@@ -70,8 +76,10 @@ class EncodeNumber(nn.Module):
         fraction_N1 = torch.where(
             width_N1 > 0, (x_N1 - low_N1) / torch.where(width_N1 > 0, width_N1, 1.0), 0.0
         )
-        inside_N1 = (left_N.unsqueeze(1).double() + fraction_N1) / last
-        return torch.where(index_N1 < 0, 0.0, torch.where(index_N1 >= last, 1.0, inside_N1))
+        start_N1, end_N1 = values_Q[left_N].unsqueeze(1), values_Q[left_N + 1].unsqueeze(1)
+        inside_N1 = start_N1 + fraction_N1 * (end_N1 - start_N1)
+        beyond_N1 = torch.where(index_N1 >= last, values_Q[-1], inside_N1)
+        return torch.where(index_N1 < 0, values_Q[0], beyond_N1)
 
 
 class EncodeCategory(nn.Module):
@@ -168,16 +176,37 @@ class ComputeFeatures(nn.Module):
 
 
 class Scale(nn.Module):
-    """Apply (x - shift) / scale to [N, F], or its inverse."""
+    """Apply a scaler to [N, F], or the inverse of one that does not clip."""
 
     def __init__(self, scaler: Scaler, inverse: bool = False) -> None:
         super().__init__()
         self.inverse = inverse
         self.shift = nn.Buffer(torch.from_numpy(scaler.shift))
         self.scale = nn.Buffer(torch.from_numpy(scaler.scale))
+        self.clip = None if scaler.clip is None else nn.Buffer(torch.from_numpy(scaler.clip))
 
     def forward(self, x_NF: Tensor) -> Tensor:
-        return x_NF * self.scale + self.shift if self.inverse else (x_NF - self.shift) / self.scale
+        if self.inverse:
+            return x_NF * self.scale + self.shift
+        scaled_NF = (x_NF - self.shift) / self.scale
+        if self.clip is None:
+            return scaled_NF
+        share_NF = scaled_NF / self.clip
+        clipped_NF = scaled_NF / (1 + share_NF.square()).sqrt()
+        # where the square would overflow, the bound itself
+        return torch.where(share_NF.abs() > 1e8, share_NF.sign() * self.clip, clipped_NF)
+
+
+class Clamp(nn.Module):
+    """Clamp values [N, T] to bounds [2, T]; NaN stays."""
+
+    def __init__(self, bounds_2T: np.ndarray) -> None:
+        super().__init__()
+        low_T, high_T = torch.from_numpy(bounds_2T)
+        self.low, self.high = nn.Buffer(low_T), nn.Buffer(high_T)
+
+    def forward(self, values_NT: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(values_NT, self.low), self.high)
 
 
 class MakeInputs(nn.Module):
@@ -228,6 +257,8 @@ class TraceableModel(nn.Module):
             if preprocessing.task.classifies or target_scaler is None
             else Scale(target_scaler, inverse=True)
         )
+        bounds = preprocessing.target_bounds
+        self.clamp = nn.Identity() if bounds is None else Clamp(bounds)
 
     def forward(self, columns: Sequence[Tensor]) -> Tensor:
         x_NF = columns[0]
@@ -240,7 +271,8 @@ class TraceableModel(nn.Module):
             x_NF = torch.cat(features, 1)
         outputs_NC = self.network(self.inputs(self.scale(self.compute(x_NF))).to(self.dtype))
         predicted: Tensor = self.restore(self.loss.predict(outputs_NC.unsqueeze(0))[0].double())
-        return predicted
+        clamped: Tensor = self.clamp(predicted)
+        return clamped
 
 
 class Pipeline(nn.Module):

@@ -124,7 +124,7 @@ class Model:
         `first`, and the `source` of the rows.
         """
         outputs_KNC = self._outputs(scaled_NF, self.loss.predict).numpy()
-        scores_KNC: np.ndarray = np.asarray(self.preprocessing.in_target_units(outputs_KNC))
+        scores_KNC: np.ndarray = np.asarray(self.preprocessing.predictions(outputs_KNC))
         if not allow_nan:
             for scores_NC, name in zip(scores_KNC, self.names or ("",) * len(self), strict=True):
                 check_finite_outputs(scores_NC, source, first, name)

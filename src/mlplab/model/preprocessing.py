@@ -20,8 +20,11 @@ from mlplab.errors import DataError
 from mlplab.io.files import parse_json
 from mlplab.task import Task
 
-VERSION = 2
-"""Of the JSON form with computed features; without them it has none, and readers take it as 1."""
+VERSION, VERSION_OF_FEATURES = 3, 2
+"""Of the JSON form with bounds of predictions or a scaling that clips or ranks to a normal
+distribution; without them that with computed features; without these it has none, and readers take
+it as 1.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Preprocessing:
     target_scaler: Scaler | None
     encoder: Encoder | None = None  # for a dataset read from a file
     input_features: InputFeatures | None = None  # if some are computed from columns
+    target_bounds: np.ndarray | None = None
+    """The range [2, T] to which predictions are clamped, in the units of the target."""
     groups: FeatureGroups | None = None  # if the network embeds some
 
     @classmethod
@@ -50,6 +55,7 @@ class Preprocessing:
             prepared.target_scaler,
             prepared.encoder,
             prepared.input_features,
+            prepared.target_bounds,
             prepared.groups,
         )
 
@@ -144,6 +150,24 @@ class Preprocessing:
             return values
         return self.target_scaler.invert(values)
 
+    def predictions(self, values: np.ndarray) -> np.ndarray:
+        """Return predicted values [..., N, T] in the units of the target, within the bounds if
+        there are any; probabilities stay unchanged.
+        """
+        predicted = self.in_target_units(values)
+        if self.task.classifies or self.target_bounds is None:
+            return predicted
+        return np.clip(predicted, *self.target_bounds)
+
+    @property
+    def _version(self) -> int:
+        """The oldest version of the JSON form that has everything."""
+        columns = self.encoder.columns if self.encoder else ()
+        is_new = self.target_bounds is not None or self.feature_scaler.clip is not None
+        if is_new or any(column.normal for column in columns):
+            return VERSION
+        return VERSION_OF_FEATURES if self.input_features else 1
+
     def to_json(self) -> str:
         """Return the form that is stored in the metadata of weights.safetensors."""
         return json.dumps(
@@ -159,9 +183,13 @@ class Preprocessing:
                 "feature_scaler": self.feature_scaler.to_dict(),
                 "target_scaler": self.target_scaler.to_dict() if self.target_scaler else None,
                 **({"encoder": self.encoder.to_dict()} if self.encoder else {}),
+                **({"version": self._version} if self._version > 1 else {}),
                 **(
-                    {"version": VERSION, "input_features": self.input_features.to_dict()}
-                    if self.input_features
+                    {"input_features": self.input_features.to_dict()} if self.input_features else {}
+                ),
+                **(
+                    {"target_bounds": self.target_bounds.tolist()}
+                    if self.target_bounds is not None
                     else {}
                 ),
                 **({"feature_groups": self.groups.to_dict()} if self.groups else {}),
@@ -172,12 +200,13 @@ class Preprocessing:
     def from_json(cls, text: str) -> Preprocessing:
         """Parse what `to_json` returned. Raises ValueError if its entries contradict each other."""
         fields = parse_json(text)
-        if fields.get("version", 1) not in (1, VERSION):
+        if fields.get("version", 1) not in range(1, VERSION + 1):
             raise ValueError(
                 f"its preprocessing has version {fields['version']!r}, and this version of mlplab"
-                f" reads 1 and {VERSION}"
+                f" reads 1 to {VERSION}"
             )
-        computed, groups = fields.get("input_features"), fields.get("feature_groups")
+        computed, bounds = fields.get("input_features"), fields.get("target_bounds")
+        groups = fields.get("feature_groups")
         parsed = cls(
             Task(**fields["task"]),
             tuple(fields["feature_names"]),
@@ -187,6 +216,7 @@ class Preprocessing:
             Scaler.from_dict(fields["target_scaler"]) if fields["target_scaler"] else None,
             Encoder.from_dict(fields["encoder"]) if fields.get("encoder") else None,
             InputFeatures.from_dict(computed, fields["feature_names"]) if computed else None,
+            None if bounds is None else np.array(bounds, dtype=np.float64),
             FeatureGroups.from_dict(groups, len(fields["feature_names"])) if groups else None,
         )
         parsed._check()
@@ -215,3 +245,7 @@ class Preprocessing:
         ):
             if scaler is not None and not scaler.shift.shape == scaler.scale.shape == (count,):
                 raise ValueError(f"a scaler does not have the {count} column(s) of the network")
+            if scaler is not None and scaler.clip is not None and scaler.clip.shape != (count,):
+                raise ValueError(f"a scaler does not clip the {count} column(s) of the network")
+        if self.target_bounds is not None and self.target_bounds.shape != (2, task.num_targets):
+            raise ValueError(f"the bounds are not those of {task.num_targets} target(s)")

@@ -19,6 +19,7 @@ class Layer:
     """One layer: affine map, then normalization, activation and dropout.
 
     The output layer has no activation and units = 0; the loss determines its number of units.
+    A hidden layer with units = 0 stands for all hidden layers until the data decides on them.
 
     With `blocks`, the affine map is that of a block layer, and the activation applies to the
     outputs of its affine blocks only. Such a layer has no normalization and no dropout, and is not

@@ -100,14 +100,17 @@ def logarithm(x: Number) -> Number:
     return x.log() if isinstance(x, Tensor) else math.log(x)
 
 
+def cosine(angle: Number) -> Number:
+    """The cosine of an angle in radians."""
+    return angle.cos() if isinstance(angle, Tensor) else math.cos(angle)
+
+
 def anneal(start: Number, end: Number, progress: Number) -> Number:
     """Half a cosine from start (progress 0) to end (progress 1).
 
     end + (start - end) * (1 + cos(pi * progress)) / 2
     """
-    angle = math.pi * progress
-    cosine = angle.cos() if isinstance(angle, Tensor) else math.cos(angle)
-    return end + (start - end) * (1 + cosine) / 2
+    return end + (start - end) * (1 + cosine(math.pi * progress)) / 2
 
 
 def _lift(value: Number, like: Tensor) -> Tensor:

@@ -1,11 +1,23 @@
-"""Schedules made of half cosines: a single one, one with restarts, and the one-cycle policy.
+"""Schedules made of cosines: half a cosine, at once or at the end, with restarts, the one-cycle
+policy, and cycles that become longer.
 
 Shapes: K members.
 """
 
+import math
 from dataclasses import dataclass
 
-from mlplab.schedules.base import UNITS, Schedule, anneal, floor, largest, logarithm, pick, ratio
+from mlplab.schedules.base import (
+    UNITS,
+    Schedule,
+    anneal,
+    cosine,
+    floor,
+    largest,
+    logarithm,
+    pick,
+    ratio,
+)
 from mlplab.schema import Number, choice, integer, number
 
 
@@ -53,6 +65,43 @@ class CosineRestarts(Schedule):
         )
         length = pick(same, self.period, self.period * base**period_index)
         return anneal(1.0, self.min_factor, ratio(t - start, length))
+
+
+@dataclass(frozen=True)
+class FlatCosine(Schedule):
+    """The learning rate until start * total, then half a cosine down to min_factor times it.
+
+        min_factor + (1 - min_factor) * (1 + cos(pi * p)) / 2
+        p = max(t / total - start, 0) / (1 - start)
+
+    Source: fastai's fit_flat_cos with pct_start = start.
+    """
+
+    start: Number = number(
+        0.5, "share of the run after which the learning rate falls", at_least=0, below=1
+    )
+    min_factor: Number = number(0.0, "factor at the end of the run", at_least=0, at_most=1)
+
+    def shape(self, t: Number, total: Number) -> Number:
+        begin = self.start * total
+        return anneal(1.0, self.min_factor, ratio(largest(t - begin, 0.0), total - begin))
+
+
+@dataclass(frozen=True)
+class CosLog4(Schedule):
+    """Four cycles of a cosine between 0 and the learning rate, each about twice as long as the one
+    before.
+
+        (1 - cos(2 pi log2(1 + 15 t / total))) / 2
+
+    It starts and ends at 0. Source: Holzmueller et al. 2024, "Better by Default" (RealMLP).
+    """
+
+    unit: str = choice("step", UNITS, "the unit of time: the factor changes once per unit")
+
+    def shape(self, t: Number, total: Number) -> Number:
+        cycle = logarithm(1 + 15 * ratio(t, total)) / math.log(2.0)
+        return (1 - cosine(2 * math.pi * cycle)) / 2
 
 
 @dataclass(frozen=True)

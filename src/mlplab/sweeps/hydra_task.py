@@ -19,6 +19,7 @@ from mlplab.errors import ConfigError
 from mlplab.mirroring.process import checked_trackers, mirrored
 from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
+from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.hashing import job_hash
 from mlplab.sweeps.plan.tracked import FOLDERS, PACKED
 from mlplab.sweeps.report.results import JobResult, Results
@@ -257,7 +258,9 @@ def launch(task: object, jobs: Sequence[Sequence[str]], first: int) -> Sequence[
     mlplab_task, request = _require_task(task)
     folder = mlplab_task.folder
     builder = Builder()
-    settings = [builder.build(request.composer.compose(tuple(job))) for job in jobs]
+    settings = Representatives().with_auto_values(
+        [builder.build(request.composer.compose(tuple(job))) for job in jobs]
+    )
     plan = run_sweep.write_sweep_plan(
         folder,
         settings,

@@ -25,6 +25,7 @@ from mlplab.network.initial_weights import InitialWeights
 from mlplab.runs.initial_weights import with_initial_weights
 from mlplab.runs.initial_weights_file import write_copy_of_sweep
 from mlplab.runs.plan_text import NAME
+from mlplab.runs.recipe_text import note_recipe
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
 from mlplab.sweeps.execution.compute_log import ComputeLog
@@ -35,6 +36,7 @@ from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.folder import create_or_join, lock_plan
 from mlplab.sweeps.plan import plan as planning
+from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.hashing import Hasher
 from mlplab.sweeps.plan.plan import Options, Plan
 from mlplab.sweeps.plan.plan_file import read_plan, write_plan
@@ -358,7 +360,9 @@ class SweepRequest:
         self.composer, self.plugin_files = composer, tuple(plugin_files)
         self.jobs = expand(composer)
         builder = Builder()
-        self.settings: list[Settings] = [builder.build(composer.compose(job)) for job in self.jobs]
+        self.settings: list[Settings] = Representatives().with_auto_values(
+            [builder.build(composer.compose(job)) for job in self.jobs]
+        )
         first = self.jobs[0]
         self.first = composer.compose_with_folders(first, (*first, *composer.fixed))
         self.options = Options.of(self.first.sweep)
@@ -377,4 +381,6 @@ class SweepRequest:
     def run(self, folder: Path, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> Sweep:
         """Train all jobs in a folder, which may already hold some of them."""
         check_callbacks(self.options, callbacks)
+        if not quiet:
+            note_recipe(self.settings[0])
         return train(self.write_plan(folder), folder, quiet, callbacks)

@@ -22,19 +22,24 @@ from mlplab.task import Task
 from mlplab.training.batches import DeviceDataset
 from mlplab.training.objective import reduce_losses
 
+TARGET_UNITS = ("target_shift", "target_scale", "target_low", "target_high")
+
 
 @dataclass(frozen=True)
 class Scoring:
     """How outputs are scored: the loss, and the targets' shift and scale [K or 1, 1, T].
 
-    The scaling of the targets is undone before the metrics are computed. `monitor` is the setting
-    `training.monitor`.
+    The scaling of the targets is undone before the metrics are computed, and predictions are
+    clamped to `target_low` and `target_high` [K or 1, 1, T], if there are any; the loss is that of
+    the outputs as they are. `monitor` is the setting `training.monitor`.
     """
 
     task: Task
     loss: Loss
     target_shift: Tensor | None = None
     target_scale: Tensor | None = None
+    target_low: Tensor | None = None
+    target_high: Tensor | None = None
     monitor: str = "auto"
 
     @property
@@ -83,7 +88,10 @@ class Scoring:
         scores = self.loss.predict(outputs_KNC)
         if self.task.classifies:
             return scores, data.y.expand(len(scores), -1)
-        return self._unscale(scores), self._unscale(data.y.expand(len(scores), -1, -1))
+        values_KNT = self._unscale(scores)
+        if self.target_low is not None and self.target_high is not None:
+            values_KNT = values_KNT.clamp(self.target_low, self.target_high)
+        return values_KNT, self._unscale(data.y.expand(len(scores), -1, -1))
 
     def _unscale(self, values_KNT: Tensor) -> Tensor:
         if self.target_scale is None or self.target_shift is None:
@@ -92,12 +100,16 @@ class Scoring:
 
     def select(self, rows: Tensor) -> Scoring:
         """The scoring of the members at `rows` (int64 indices)."""
-        shift, scale = (
-            value if value is None or len(value) == 1 else value[rows]
-            for value in (self.target_shift, self.target_scale)
-        )
-        loss = select(self.loss, rows)
-        return dataclasses.replace(self, loss=loss, target_shift=shift, target_scale=scale)
+        units = {
+            name: value if value is None or len(value) == 1 else value[rows]
+            for name, value in self.target_units.items()
+        }
+        return dataclasses.replace(self, loss=select(self.loss, rows), **units)
+
+    @property
+    def target_units(self) -> dict[str, Tensor | None]:
+        """The tensors that say how predictions become values in the units of the target."""
+        return {name: getattr(self, name) for name in TARGET_UNITS}
 
 
 def metric_names(splits: Container[str], scoring: Scoring, num_layers: int) -> tuple[str, ...]:

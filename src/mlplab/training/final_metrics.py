@@ -59,6 +59,7 @@ def _key(population: Population, split: str) -> Hashable:
         data.weights is None,
         data.mask is None,
         scoring.target_scale is None,
+        scoring.target_low is None,
         scoring.task,
         repr(scoring.loss),
     )
@@ -116,13 +117,14 @@ def _scoring(populations: Sequence[Population]) -> Scoring:
     scoring = populations[0].scoring
     if scoring.target_scale is None or len(populations) == 1:
         return scoring
-    shift, scale = (
-        torch.cat(
+    units = {
+        name: torch.cat(
             [
                 getattr(population.scoring, name).expand(population.num_members, -1, -1)
                 for population in populations
             ]
         )
-        for name in ("target_shift", "target_scale")
-    )
-    return dataclasses.replace(scoring, target_shift=shift, target_scale=scale)
+        for name, value in scoring.target_units.items()
+        if value is not None
+    }
+    return dataclasses.replace(scoring, **units)

@@ -184,16 +184,20 @@ class NativeMemory:
     def _set_target_units(self, data: dict[str, DeviceDataset], copies: int) -> None:
         """The units of the targets, and their sums of squares, with which r2 compares."""
         scoring, num_targets = self.population.scoring, self.population.scoring.task.num_targets
-        units = {"shift": scoring.target_shift, "scale": scoring.target_scale}
+        neutral = {"target_shift": 0.0, "target_scale": 1.0}
+        neutral |= {"target_low": -torch.inf, "target_high": torch.inf}
         ones = torch.ones(1, 1, num_targets, dtype=torch.float64)
         values = {
-            name: (ones * (name == "scale") if value is None else value).expand(copies, -1, -1)
-            for name, value in units.items()
+            name: (ones * neutral[name] if value is None else value).expand(copies, -1, -1)
+            for name, value in scoring.target_units.items()
         }
         for name, value in values.items():
-            self._put(f"target_{name}", value.contiguous())
+            self._put(name, value.contiguous())
         for split, examples in data.items():
-            y = examples.y.expand(copies, -1, -1).double() * values["scale"] + values["shift"]
+            y = (
+                examples.y.expand(copies, -1, -1).double() * values["target_scale"]
+                + values["target_shift"]
+            )
             squares = (
                 metrics.total_squares(y)
                 if examples.mask is None

@@ -316,8 +316,13 @@ def _scoring(
         return Scoring(prepared[0].task, loss, monitor=monitor)
     shared = all(p is prepared[0] for p in prepared)
     distinct = scalers[:1] if shared else scalers
-    shift, scale = (
-        torch.from_numpy(np.stack([getattr(s, key) for s in distinct])).unsqueeze(1).to(device)
+    units = {
+        f"target_{key}": torch.from_numpy(np.stack([getattr(s, key) for s in distinct]))
         for key in ("shift", "scale")
-    )
-    return Scoring(prepared[0].task, loss, shift, scale, monitor)
+    }
+    bounds = [p.target_bounds for p in (prepared[:1] if shared else prepared)]
+    if bounds[0] is not None:
+        bounds_K2T = torch.from_numpy(np.stack([b for b in bounds if b is not None]))
+        units |= {"target_low": bounds_K2T[:, 0], "target_high": bounds_K2T[:, 1]}
+    units = {name: value_KT.unsqueeze(1).to(device) for name, value_KT in units.items()}
+    return Scoring(prepared[0].task, loss, **units, monitor=monitor)

@@ -21,6 +21,7 @@ from mlplab.losses import Loss, resolve_auto_loss
 from mlplab.network.layer import Layer, hidden_widths, weights_by_layer
 from mlplab.schema import Component, rules
 from mlplab.settings import Settings
+from mlplab.training.auto_values import Memo, auto_keys, resolved
 from mlplab.training.calibration import scales_temperature
 from mlplab.training.device import choose_device
 from mlplab.training.embedding import with_embedding
@@ -69,6 +70,7 @@ class DataCache:
         """Settings, and the same with what depends on the data, which members that differ in their
         seeds share.
         """
+        self.auto_values: Memo = {}
 
     def prepared(self, settings: Settings) -> Prepared:
         """Return the data of these settings, cached. Raises DataError."""
@@ -122,13 +124,29 @@ def _num_bytes(folds: Sequence[Prepared]) -> int:
 def prepare_members(
     settings: Sequence[Settings], cache: DataCache | None = None
 ) -> list[PreparedMember]:
-    """Prepare the data and resolve the loss of each settings object.
+    """Prepare the data of each settings object, and resolve its loss and what follows from data.
 
     Returns one member per settings object, in order. Raises DataError or
     IncompatibleSettingsError.
     """
     cache = DataCache() if cache is None else cache
-    return [_resolve_member(s, _prepared(s, cache), cache.choices) for s in settings]
+    return [
+        _resolve_member(s, _prepared(s, cache), cache.choices)
+        for s in with_auto_values(settings, cache)
+    ]
+
+
+def with_auto_values(
+    settings: Sequence[Settings], cache: DataCache | None = None
+) -> list[Settings]:
+    """Return the settings with the values that `auto` stands for with their data, which is read
+    only if there are such keys. Raises DataError.
+    """
+    cache = DataCache() if cache is None else cache
+    return [
+        resolved(one, cache.prepared(one), cache.auto_values) if auto_keys(one) else one
+        for one in settings
+    ]
 
 
 def _prepared(settings: Settings, cache: DataCache) -> Prepared:
@@ -227,6 +245,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
             for name, examples in splits.items()
         ),
         ("task", (prepared.task, prepared.target_scaler is None)),
+        ("target_clamp", prepared.target_bounds is not None),
     )
 
 

@@ -70,6 +70,8 @@ class Prepared:
     Attributes:
         target_scaler: its `invert` undoes the scaling of regression targets; the identity for
             classes.
+        target_bounds: the range of the training targets, float64 [2, T] in their units, if
+            predictions are clamped to it.
         data_hash: the hash of the table before splitting and scaling.
         encoder: from the columns of a file to features, if the data comes from one.
         input_features: from (encoded) columns to features, if some are computed.
@@ -92,6 +94,7 @@ class Prepared:
     report: DataReport | None = None
     test_rows: Ints | None = None
     input_features: InputFeatures | None = None
+    target_bounds: Floats | None = None
     groups: FeatureGroups | None = None
 
     @property
@@ -204,6 +207,7 @@ def _scaled_splits(
         x_NF,
         fit_scaler(x_NF.take(rows["train"], axis=0), dataset.scaling, "feature"),
         _target_scaler(table, rows["train"], dataset.target_scaling, target_scaling_default),
+        target_bounds=_target_bounds(table, rows["train"], dataset),
         columns_NR=table.x if computed else None,
         feature_names=names,
         data_hash=data_hash,
@@ -220,6 +224,7 @@ def _scaled_raw_splits(
         split.x_NF,
         split.scaler,
         _target_scaler(table, split.rows["train"], dataset.target_scaling, target_scaling_default),
+        target_bounds=_target_bounds(table, split.rows["train"], dataset),
         columns_NR=split.encoded_NR if split.input_features else None,
         input_features=split.input_features,
         feature_names=(split.input_features or split.encoder).feature_names,
@@ -235,6 +240,14 @@ def _target_scaler(table: Table | RawTable, train_rows: Ints, how: str, default:
     if how == "auto":
         how = "standard" if default else "none"
     return fit_scaler(table.y[train_rows].astype(np.float64, copy=False), how, "target")
+
+
+def _target_bounds(table: Table | RawTable, train_rows: Ints, dataset: Dataset) -> Floats | None:
+    """The range of the training targets, [2, T], if predictions are clamped to it."""
+    if table.task.classifies or not dataset.target_clamp:
+        return None
+    y_NT = table.y[train_rows].astype(np.float64, copy=False)
+    return np.stack([y_NT.min(0), y_NT.max(0)])
 
 
 def _prepared(
@@ -276,6 +289,7 @@ def _examples(
         x_NF = features.take(rows, axis=0)  # a copy, so scaling in place is safe
         x_NF -= feature_scaler.shift
         x_NF /= feature_scaler.scale
+        feature_scaler.clip_in_place(x_NF)
         if not table.task.classifies:
             y = target_scaler.apply(y.astype(np.float64, copy=False))
     if not (np.isfinite(x_NF).all() and np.isfinite(y).all()):

@@ -17,7 +17,7 @@ from mlplab.data.tabular.columns import CATEGORY
 from mlplab.data.tabular.encoder import refuse_missing_cells
 from mlplab.data.tabular.in_memory import FILE, MAX_STORED_BYTES, WEIGHT, InMemoryData
 from mlplab.data.tabular.roles import check_weights
-from mlplab.data.tabular.table_options import TabularDataset
+from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
 from mlplab.data.tabular.targets import encode_targets
 from mlplab.errors import DataError
 from mlplab.schema import rules, text
@@ -71,7 +71,7 @@ class Arrays(TabularDataset):
         """
         data = self.data()
         defaults = Arrays()
-        needs_columns = self.scaling == "quantile" or any(
+        needs_columns = self.scaling in BY_RANK or any(
             getattr(self, key) != getattr(defaults, key)
             for key in rules(TabularDataset)
             if key not in _ARRAY_KEYS

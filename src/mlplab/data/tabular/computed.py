@@ -11,7 +11,7 @@ from mlplab.data.input_features import COLUMN, Formula, InputFeatures, resolve
 from mlplab.data.table import DataFrame, Floats
 from mlplab.data.tabular.columns import NUMBER, Column
 from mlplab.data.tabular.encoder import Encoder
-from mlplab.data.tabular.table_options import TabularDataset
+from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
 from mlplab.errors import DataError
 
 
@@ -60,10 +60,10 @@ def check_operands(
                     f" which is a {kinds[name]}; only columns of numbers have computed features."
                     f" Leave '{formula.name}' out of dataset.features."
                 )
-        if dataset.scaling == "quantile":
+        if dataset.scaling in BY_RANK:
             raise DataError(
                 f"{source}: the feature '{formula.name}' is computed from numbers, but"
-                " dataset.scaling=quantile turns columns into ranks first. Set"
+                f" dataset.scaling={dataset.scaling} turns columns into ranks first. Set"
                 " dataset.scaling=standard."
             )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class ColumnEncoder:
         date_format: how dates are written; None is ISO 8601.
         date_fields: the fields of a date that become features, of DATE_FIELDS.
         quantiles: for numbers scaled by rank, the values at evenly spaced ranks [Q].
+        normal: whether ranks become quantiles of the normal distribution.
         date_medians: for dates with imputation, the median of each field in `date_fields`; stored
             under the key `quantiles`.
         low, high: the range of the numbers, or of the years of the dates, in the train rows.
@@ -73,6 +75,7 @@ class ColumnEncoder:
     date_format: str | None = None
     date_fields: tuple[str, ...] = ()
     quantiles: tuple[float, ...] = ()
+    normal: bool = False
     date_medians: tuple[float, ...] = ()
     spare: int = 0
     low: float | None = None
@@ -167,6 +170,7 @@ class ColumnEncoder:
             "range": None if self.low is None else [self.low, self.high],
             **({"outputs": self.outputs} if self.outputs else {}),
             **({"spare": self.spare} if self.spare else {}),
+            **({"normal": True} if self.normal else {}),
         }
 
     @classmethod
@@ -201,7 +205,7 @@ class ColumnEncoder:
         missing_N = np.isnan(numbers_N)
         filled = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers_N)
         if self.quantiles:
-            filled = _ranks(filled, np.array(self.quantiles))
+            filled = _by_rank(filled, np.array(self.quantiles), self.normal)
         return filled[:, None], missing_N
 
     def _encode_categories(self, values: Series) -> tuple[Floats, np.ndarray]:
@@ -235,14 +239,25 @@ def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str, first: i
     )
 
 
-def _ranks(values_N: Floats, quantiles_Q: Floats) -> Floats:
-    """Return the rank of each value among the quantiles, from 0 to 1.
-
-    Equal quantiles give the middle of their ranks, as in scikit-learn's QuantileTransformer.
+def rank_values(num_quantiles: int, normal: bool) -> Floats:
+    """Return what the quantiles become, [Q]: their ranks, evenly from 0 to 1, or the normal
+    quantiles of these ranks, where the first and the last rank count as half a step inside.
     """
-    ranks_Q = np.linspace(0, 1, len(quantiles_Q))
-    upper_N = np.interp(values_N, quantiles_Q, ranks_Q)
-    lower_N = np.interp(-values_N, -quantiles_Q[::-1], -ranks_Q[::-1])
+    ranks_Q = np.linspace(0, 1, num_quantiles)
+    if not normal:
+        return ranks_Q
+    half = 0.5 / num_quantiles
+    return np.array([NormalDist().inv_cdf(rank) for rank in ranks_Q.clip(half, 1 - half)])
+
+
+def _by_rank(values_N: Floats, quantiles_Q: Floats, normal: bool) -> Floats:
+    """Return what the values become, interpolated linearly between the quantiles.
+
+    Equal quantiles give the middle of theirs, as in scikit-learn's QuantileTransformer.
+    """
+    results_Q = rank_values(len(quantiles_Q), normal)
+    upper_N = np.interp(values_N, quantiles_Q, results_Q)
+    lower_N = np.interp(-values_N, -quantiles_Q[::-1], -results_Q[::-1])
     return np.asarray(0.5 * (upper_N - lower_N))
 
 

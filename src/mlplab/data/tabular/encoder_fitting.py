@@ -19,10 +19,12 @@ from mlplab.data.tabular.encoder import (
     ColumnEncoder,
     Encoder,
 )
-from mlplab.data.tabular.table_options import TabularDataset
+from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
 from mlplab.errors import DataError
 
 MAX_QUANTILES = 1000
+MIN_QUANTILES, ROWS_A_QUANTILE = 10, 30
+"""Of scaling=normal."""
 
 
 def fit_encoder(
@@ -69,13 +71,15 @@ def _fit_column(
             f" (dataset.ignore=[{column.name}])."
         )
     fill = float(np.nanmedian(numbers)) if impute else None
-    by_rank = dataset.scaling == "quantile" and column.kind == NUMBER
+    by_rank = dataset.scaling in BY_RANK and column.kind == NUMBER
+    normal = dataset.scaling == "normal"
     return ColumnEncoder(
         column.name,
         column.kind,
         fill,
         has_missing,
-        quantiles=_fit_quantiles(numbers, fill, seed) if by_rank else (),
+        quantiles=_fit_quantiles(numbers, fill, seed, normal) if by_rank else (),
+        normal=by_rank and normal,
         low=float(np.nanmin(numbers)),
         high=float(np.nanmax(numbers)),
     )
@@ -112,12 +116,18 @@ def _fit_categories(values: Series, name: str, dataset: TabularDataset) -> Colum
     )
 
 
-def _fit_quantiles(numbers: Floats, fill: float | None, seed: int) -> tuple[float, ...]:
+def _fit_quantiles(
+    numbers: Floats, fill: float | None, seed: int, normal: bool
+) -> tuple[float, ...]:
+    """Measure the quantiles; for normal ones about 30 rows apart, as Gorishniy et al. 2021
+    ("Revisiting Deep Learning Models for Tabular Data") have them.
+    """
     from sklearn.preprocessing import QuantileTransformer
 
     filled = np.where(np.isnan(numbers), fill if fill is not None else 0.0, numbers)
+    num_wanted = max(len(numbers) // ROWS_A_QUANTILE, MIN_QUANTILES) if normal else MAX_QUANTILES
     fitted = QuantileTransformer(
-        n_quantiles=min(MAX_QUANTILES, len(numbers)), random_state=seed % 2**32
+        n_quantiles=min(MAX_QUANTILES, len(numbers), num_wanted), random_state=seed % 2**32
     ).fit(filled[:, None])
     return tuple(map(float, fitted.quantiles_[:, 0]))
 

@@ -6,6 +6,7 @@ Shapes: N rows, F features, T targets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from mlplab.data.tabular.encoder import Encoder, pad_to_same_width
 from mlplab.data.tabular.encoder_fitting import fit_encoder
 from mlplab.data.tabular.raw_table import RawTable, Split
 from mlplab.data.tabular.splits import group_codes, split_table
-from mlplab.data.tabular.table_options import TabularDataset
+from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
 from mlplab.data.tabular.targets import (
     Targets,
     are_classes,
@@ -218,12 +219,15 @@ def _scaler(numeric_F: np.ndarray, encoded_NF: Floats, train: Ints, how: str) ->
     scaler = identity(encoded_NF.shape[1])
     if how == "none":
         return scaler
-    if how == "quantile":
+    if how in BY_RANK:
         how = "standard"  # of dates and ordinal categories, which have no ranks
+    clip_F = np.full(len(scaler.shift), np.inf) if how == "robust_clip" else None
     for i in np.flatnonzero(numeric_F):
         fitted = fit_scaler(encoded_NF[train, i, None], how, "feature")
         scaler.shift[i], scaler.scale[i] = fitted.shift[0], fitted.scale[0]
-    return scaler
+        if clip_F is not None and fitted.clip is not None:
+            clip_F[i] = fitted.clip[0]
+    return replace(scaler, clip=clip_F)
 
 
 def _check_trained_classes(table: RawTable, rows: Mapping[str, Ints]) -> None:

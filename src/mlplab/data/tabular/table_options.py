@@ -11,7 +11,9 @@ from mlplab.data.table import Dataset, check_names
 from mlplab.errors import FieldError
 from mlplab.schema import anything, choice, flag, integer, text
 
-SCALINGS = ("standard", "minmax", "robust", "quantile", "none")
+SCALINGS = ("standard", "minmax", "robust", "robust_clip", "quantile", "normal", "none")
+BY_RANK = ("quantile", "normal")
+"""The scalings of which each column of numbers has its own, by the ranks of its values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,8 @@ class TabularDataset(Dataset):
         "standard",
         SCALINGS,
         "numbers to mean 0 and deviation 1 (standard), to [0, 1] (minmax), by median and quartiles"
-        " (robust), by rank (quantile), or unchanged (none); measured on the train split",
+        " (robust), the same with outliers drawn in to +-3 (robust_clip), by rank (quantile), by"
+        " rank to a normal distribution (normal), or unchanged (none); measured on the train split",
     )
     report: bool = flag(True, "write data_report.md to the run folder")
 

@@ -449,9 +449,13 @@ static void add_errors(const Member *m, Work *work, const T *z, const T *y, cons
   for (int t = 0; t < p->num_targets; t++) {
     const double scale = p->target_scale[data * p->num_targets + t];
     const double shift = p->target_shift[data * p->num_targets + t];
+    const double low = p->target_low[data * p->num_targets + t];
+    const double high = p->target_high[data * p->num_targets + t];
     for (int i = 0; i < n; i++) {
       const int at = t * LANE + i;
-      double error = ((double)z[at] * scale + shift) - ((double)y[at] * scale + shift);
+      double value = (double)z[at] * scale + shift;
+      value = value < low ? low : value > high ? high : value; /* NaN stays */
+      double error = value - ((double)y[at] * scale + shift);
       if (mask) error *= mask[i];
       if (p->metric == MAPE) {
         const double size = v_abs((double)y[at] * scale + shift);

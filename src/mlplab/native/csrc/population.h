@@ -88,6 +88,8 @@ typedef struct {
   const double *val_squares;
   const double *target_shift; /* [K or 1][Y] */
   const double *target_scale; /* [K or 1][Y] */
+  const double *target_low;   /* [K or 1][Y], in the units of the target; -inf without clamping */
+  const double *target_high;  /* [K or 1][Y] */
   T *theta; /* [K][P] */
   char **states; /* of the optimizer: tensors [K][...] */
   const int64_t *state_sizes; /* bytes of a member */

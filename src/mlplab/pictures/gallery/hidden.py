@@ -144,6 +144,7 @@ def _has_lines(study: Study, layer: int, width: int) -> bool:
     """
     linear = study.settings.layers[layer].normalization == "none"
     direct = study.plane.kind == "columns" and study.plane.derive is None
+    direct &= study.prepared.feature_scaler.clip is None  # or the lines are curves there
     return width == 2 and linear and (layer > 0 or direct)
 
 

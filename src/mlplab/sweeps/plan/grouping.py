@@ -16,6 +16,7 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.schema import rules
 from mlplab.settings import Settings
 from mlplab.training import DataCache, PreparedMember, prepare_members, session_key, structure_key
+from mlplab.training.auto_values import Memo, auto_keys, resolved
 
 MAX_ON_CPU = 256
 """Beyond this size the cost per member no longer falls on a CPU. A work unit is also the most that
@@ -50,6 +51,7 @@ class Representatives:
     def __init__(self) -> None:
         self._cache = DataCache()
         self._first: dict[str, Settings] = {}
+        self._auto_values: Memo = {}
 
     def prepare_member(self, settings: Settings) -> PreparedMember | None:
         """Return the settings with representative data, or None if preparing the data fails; the
@@ -57,6 +59,22 @@ class Representatives:
 
         Raises DataError or IncompatibleSettingsError for invalid settings.
         """
+        prepared = self._prepared(settings)
+        if prepared is None:
+            return None
+        return prepare_members([settings], _FixedData(prepared))[0]
+
+    def with_auto_values(self, settings: Sequence[Settings]) -> list[Settings]:
+        """Return the settings with the values that `auto` stands for with their representative
+        data; unchanged if there is none. Raises DataError.
+        """
+        chosen = []
+        for one in settings:
+            prepared = self._prepared(one) if auto_keys(one) else None
+            chosen.append(one if prepared is None else resolved(one, prepared, self._auto_values))
+        return chosen
+
+    def _prepared(self, settings: Settings) -> Prepared | None:
         dataset = settings.dataset
         fixed = [
             (key, getattr(dataset, key)) for key, rule in rules(dataset).items() if not rule.varies
@@ -74,7 +92,7 @@ class Representatives:
         except (Exception, SystemExit):
             return None
         self._first.setdefault(data_key, settings)
-        return prepare_members([settings], _FixedData(prepared))[0]
+        return prepared
 
 
 class _FixedData(DataCache):

@@ -15,6 +15,7 @@ from mlplab.errors import ConfigError
 from mlplab.metrics import CHEAP
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
+from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.metric_check import check_metric
 from mlplab.sweeps.plan.plan import Options
 from mlplab.sweeps.run_sweep import Sweep
@@ -86,6 +87,7 @@ class Search:
         self.parallel = self.sweep.parallel or default_parallel(self.sweep.sampler, self.trials)
         self.options = dataclasses.replace(Options.of(self.sweep), detach=False)
         self.ended: Sweep | None = None
+        self._representatives = Representatives()
         base, *others = self.settings([{}])[0]
         self.jobs_per_trial = 1 + len(others)
         self.length, self.trackers = base.training.epochs, base.tracking.mirror
@@ -157,10 +159,12 @@ class Search:
         """
         builder = Builder()
         built = [
-            [
-                builder.build(self.composer.compose(job))
-                for job in self.replicates.jobs(values, seeds)
-            ]
+            self._representatives.with_auto_values(
+                [
+                    builder.build(self.composer.compose(job))
+                    for job in self.replicates.jobs(values, seeds)
+                ]
+            )
             for values in params
         ]
         if self.folder is None:
