@@ -21,7 +21,9 @@ BASE = {
     *("errors", "extras", "finite", "python_command", "run_names", "io", "terminal", "display"),
     *("schema", "task", "randomness", "stacking", "validation", "training_options"),
 }
-COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
+COMPONENTS = {
+    *("data", "data.preparation", "embeddings", "losses", "network", "optimizers", "schedules"),
+}
 TRAINING = BASE | COMPONENTS | {"settings", "metrics", "native", "training"}
 RUN = TRAINING | {"data.tabular", "config", "model", "tracking", "doctor", "runs"}
 PICTURES = {"pictures", "pictures.gallery", "pictures.rendering"}
@@ -56,6 +58,7 @@ MAY_IMPORT = {
     "schedules": BASE,
     "network.activations": BASE,
     "network": BASE | {"network.activations"},
+    "embeddings": BASE | {"data", "network", "network.activations"},
     "settings": BASE | COMPONENTS,
     "native": BASE | COMPONENTS | {"network.activations", "settings", "metrics"},
     "training": TRAINING - {"training"},

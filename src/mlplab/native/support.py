@@ -73,6 +73,8 @@ def unsupported(settings: Settings) -> str | None:
     The first call for a component of a plug-in takes seconds.
     """
     for layer in settings.layers:
+        if layer.blocks is not None:
+            return "block layers"
         if layer.normalization == "batch" and settings.training.portion(LANES + 1) > LANES:
             return f"model.normalization=batch with more than {LANES} examples per update"
     components = [("activation", layer.activation) for layer in settings.layers]

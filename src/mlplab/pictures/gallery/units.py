@@ -205,7 +205,7 @@ def _names(axes: Axes, study: Study, column: Column, positions: list[tuple[float
     if column.layer and not last:
         return
     names = (
-        study.prepared.feature_names
+        study.prepared.input_names
         if column.layer == 0
         else study.classes or study.prepared.target_names
     )
