@@ -1,0 +1,158 @@
+"""The report of tables.py: scores, ranks and paired errors, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Results: TypeAlias = Mapping[tuple[str, str], Mapping[int, Mapping[str, Any]]]
+STAND_INS = {"realmlp_ce": "realmlp"}  # the same for regression, where it is not run again
+
+
+def paired_difference(
+    losses: Sequence[Floats], reference: Sequence[Floats]
+) -> tuple[float, float]:
+    """The mean difference of two methods' losses per test row and its standard error.
+
+    Both are lists with the losses [N] of each seed. The error is the larger one of that over the rows
+    within the seeds, and that over the seeds, whose test rows and starts differ.
+    """
+    differences = [a - b for a, b in zip(losses, reference, strict=True)]
+    means = np.array([d.mean() for d in differences])
+    count = len(means)
+    rows = np.sqrt(sum(d.var(ddof=1) / len(d) for d in differences)) / count
+    seeds = means.std(ddof=1) / np.sqrt(count) if count > 1 else 0.0
+    return float(means.mean()), float(max(rows, seeds))
+
+
+def mean_ranks(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The mean rank of each method over the tables that all have; the best score, the lowest, has
+    rank 1, and equal scores share theirs.
+
+    `scores` maps a method to its scores by table.
+    """
+    common = sorted(set.intersection(*(set(by_table) for by_table in scores.values())))
+    if not common:
+        return {}
+    ranks = np.array([rankdata([scores[m][t] for m in scores]) for t in common])
+    return dict(zip(scores, (float(r) for r in ranks.mean(0)), strict=True))
+
+
+def newest(lines: Sequence[Mapping[str, Any]]) -> Results:
+    """The results by (table, method) and seed: those of the digest that was measured last."""
+    digests: dict[tuple[str, str], str] = {}
+    for line in sorted(lines, key=lambda line: line["date"]):
+        digests[line["table"], line["method"]] = line["digest"]
+    results: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
+    for line in lines:
+        key = (line["table"], line["method"])
+        if line["digest"] == digests[key]:
+            results.setdefault(key, {})[line["seed"]] = line
+    return results
+
+
+def report(
+    lines: Sequence[Mapping[str, Any]], folder: Path, names: Sequence[str], methods: Sequence[str]
+) -> str:
+    """Markdown: the score of each table and method, mean ranks, and paired differences."""
+    results = newest(lines)
+    for name, stand_in in STAND_INS.items():
+        if name in methods:
+            results = {(t, name): r for (t, m), r in results.items() if m == stand_in} | results
+    methods = [m for m in methods if any((name, m) in results for name in names)]
+    names = [name for name in names if any((name, m) in results for m in methods)]
+    if not names:
+        return "No results."
+    return "\n".join(
+        [
+            *_scores(results, names, methods),
+            "",
+            *_ranks(results, names, methods),
+            "",
+            *_differences(results, folder, names, methods),
+        ]
+    )
+
+
+def _first(line: Mapping[str, Any]) -> float:
+    return float(next(iter(line["scores"].values())))
+
+
+def _mean(by_seed: Mapping[int, Mapping[str, Any]]) -> float:
+    return float(np.mean([_first(line) for line in by_seed.values()]))
+
+
+def _row(cells: Sequence[object]) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _header(cells: Sequence[object]) -> list[str]:
+    return [_row(cells), f"|{'---|' * len(cells)}"]
+
+
+def _scores(results: Results, names: Sequence[str], methods: Sequence[str]) -> list[str]:
+    out = _header(["table", "rows", "score", *methods])
+    for name in names:
+        some = next(iter(next(results[name, m] for m in methods if (name, m) in results).values()))
+        means = {m: _mean(results[name, m]) for m in methods if (name, m) in results}
+        best = min(means.values())
+        cells = []
+        for method in methods:
+            mean = means.get(method)
+            text = "" if mean is None else f"{mean:,.4g}" if mean < 1000 else f"{mean:,.0f}"
+            cells.append(f"**{text}**" if mean == best else text)
+        out.append(_row([name, f"{some['rows']:,}", next(iter(some["scores"])), *cells]))
+    return out
+
+
+def _ranks(results: Results, names: Sequence[str], methods: Sequence[str]) -> list[str]:
+    seeds = max(len(by_seed) for by_seed in results.values())
+    complete = {
+        m: {n: _mean(results[n, m]) for n in names if len(results.get((n, m), {})) == seeds}
+        for m in methods
+    }
+    full = {m: scores for m, scores in complete.items() if len(scores) == len(names)}
+    ranks = mean_ranks(full) if full else {}
+    out = [f"Mean rank over {len(names)} tables, {seeds} seeds, and processor seconds of a fit:", ""]
+    out += _header(["method", "mean rank", "tables", "median s", "mean s"])
+    for method in sorted(methods, key=lambda m: ranks.get(m, np.inf)):
+        seconds = [
+            line["cpu_seconds"] for n in names for line in results.get((n, method), {}).values()
+        ]
+        rank = f"{ranks[method]:.2f}" if method in ranks else "incomplete"
+        count = len(complete[method])
+        out.append(
+            _row([method, rank, count, f"{np.median(seconds):.1f}", f"{np.mean(seconds):.1f}"])
+        )
+    return out
+
+
+def _differences(
+    results: Results, folder: Path, names: Sequence[str], methods: Sequence[str]
+) -> list[str]:
+    """Differences from the first method in paired standard errors, and how often it is ahead."""
+    first, *others = methods
+    out = [
+        f"Loss of {first} minus that of the other, in paired standard errors (negative: {first}"
+        " is better):",
+        "",
+        *_header(["table", *others]),
+    ]
+    for name in names:
+        cells = []
+        for method in others:
+            a, b = results.get((name, first), {}), results.get((name, method), {})
+            if not (seeds := sorted(a.keys() & b.keys())):
+                cells.append("")
+                continue
+            losses = [[np.load(folder / side[s]["losses"]) for s in seeds] for side in (a, b)]
+            mean, error = paired_difference(*losses)
+            cells.append(f"{mean / error:+.1f}" if error > 0 else "0")
+        out.append(_row([name, *cells]))
+    return out
