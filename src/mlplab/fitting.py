@@ -211,9 +211,8 @@ def fit(
     task = _task(num_classes, y)
     settings = [settings_of(params, seed, dtype, len(x), task) for seed in seeds]
     scaler = _target_scaler(settings[0], y, weights)
-    prepared = _prepared(
-        task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None
-    )
+    val = None if x_val is None else (x_val, y_val, weights_val)
+    prepared = _prepared(task, scaler, (x, y, weights), val)
     (prepared,) = with_groups([prepared], settings[0].grouping)
     _, outcomes, curve = _train(params, settings, prepared)
     logged = mean_scalars(outcomes)
