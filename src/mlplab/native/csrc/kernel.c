@@ -259,7 +259,7 @@ static void learned_gradient(const Member *m, Work *work, int l) {
 }
 
 /* Adds the gradient of the parameters of a layer, given that by its pre-activations. */
-INLINE void layer_gradient(const Member *m, Work *work, const T *theta, int l, T *dz) {
+static void layer_gradient(const Member *m, Work *work, const T *theta, int l, T *dz) {
   const Population *p = m->p;
   const int inputs = p->widths[l], outputs = p->widths[l + 1];
   T *gradient = work->gradient + p->weights[l];
