@@ -85,10 +85,8 @@ def make_component(group: str, choice: ComponentChoice, **defaults: object) -> A
             f" {', '.join(sorted(classes))}"
         )
     fields = {field.name for field in dataclasses.fields(classes[name])}
-    keys = {
-        **{key: value for key, value in defaults.items() if key in fields and value is not None},
-        **overrides,
-    }
+    given = {key: value for key, value in defaults.items() if key in fields and value is not None}
+    keys = {**given, **overrides}
     unknown = sorted(set(keys) - fields)
     if unknown:
         raise ValueError(
@@ -211,9 +209,8 @@ def fit(
     task = _task(num_classes, y)
     settings = [settings_of(params, seed, dtype, len(x), task) for seed in seeds]
     scaler = _target_scaler(settings[0], y, weights)
-    prepared = _prepared(
-        task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None
-    )
+    val = None if x_val is None else (x_val, y_val, weights_val)
+    prepared = _prepared(task, scaler, (x, y, weights), val)
     (prepared,) = with_groups([prepared], settings[0].grouping)
     _, outcomes, curve = _train(params, settings, prepared)
     logged = mean_scalars(outcomes)
@@ -263,10 +260,11 @@ def fit_more(
     scaler = scaler or _target_scaler(settings[0], y, weights)
     done = len(before.history["train/loss"]) if before is not None else 0
     prepared = _prepared(task, scaler, (x, y, weights), None)
-    if before is None:
-        (prepared,) = with_groups([prepared], settings[0].grouping)
-    elif (groups := before.model.preprocessing.groups) is not None:
+    groups = before.model.preprocessing.groups if before is not None else None
+    if groups is not None:
         prepared = grouped(prepared, groups)
+    elif before is None:
+        (prepared,) = with_groups([prepared], settings[0].grouping)
     group, outcomes, curve = _train(params, settings, prepared, before)
     history = _history(outcomes, curve)
     if before is not None:

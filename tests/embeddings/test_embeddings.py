@@ -167,7 +167,7 @@ def test_both_engines_train_alike(overrides):
 
 
 @pytest.mark.parametrize("overrides", LEARNED)
-def test_a_member_of_a_population_is_its_lone_run(overrides):
+def test_a_member_of_a_population_is_the_network_trained_alone(overrides):
     line = [*QUICK, "dataset=iris", "engine=native", "dataset.seed=1", *overrides]
     table = mlplab.sweep([*line, "seeds=2"])
     for seed in range(2):

@@ -171,12 +171,12 @@ class FeatureGroups:
         names: list[str] = []
         feature = 0
         for group in self.groups:
-            own = feature_names[feature : feature + group.size]
+            of_group = feature_names[feature : feature + group.size]
             feature += group.size
             if group.edges:
-                names += [f"{own[0]}[{t + 1}]" for t in range(group.num_inputs)]
+                names += [f"{of_group[0]}[{t + 1}]" for t in range(group.num_inputs)]
             else:
-                names += own
+                names += of_group
         return tuple(names)
 
     def to_dict(self) -> dict[str, object]:

@@ -138,7 +138,7 @@ INLINE void narrow_column(const T *restrict x, const Vector *dz, T *restrict gra
 }
 
 /* gradient[k][o] += sum over lanes of x[k][lane] dz[o][lane]. */
-static void narrow_gradient(int inputs, int outputs, const T *restrict x, const T *restrict dz,
+INLINE void narrow_gradient(int inputs, int outputs, const T *restrict x, const T *restrict dz,
                             T *restrict gradient) {
   const int whole = outputs < WIDTH ? inputs - inputs % WIDTH : 0;
   for (int o = 0; o < outputs && whole; o++) {
@@ -220,7 +220,7 @@ INLINE void last_tile(const int R, int columns, long stride, const T *restrict x
     for (int c = 0; c < columns; c++) gradient[r * stride + c] = sums[r * WIDTH + c];
 }
 
-static void wide_gradient(int inputs, int outputs, const T *restrict x, const T *restrict dz,
+INLINE void wide_gradient(int inputs, int outputs, const T *restrict x, const T *restrict dz,
                           T *restrict gradient, T *restrict turned) {
   const int whole = outputs - outputs % WIDTH, rest = outputs - whole;
   T padded[LANE * WIDTH] = {0};
