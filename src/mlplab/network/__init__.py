@@ -2,7 +2,7 @@
 
 from mlplab.network.activations import ACTIVATIONS, Activation
 from mlplab.network.blocks import Block, scaling_blocks
-from mlplab.network.initial_theta import initial_theta
+from mlplab.network.initial_parameters import initial_theta
 from mlplab.network.initializers import INITIALIZERS, Initializer
 from mlplab.network.layer import Layer, hidden_widths, weights_by_layer
 from mlplab.network.layout import Layout

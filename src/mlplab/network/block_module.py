@@ -98,5 +98,5 @@ class _Graph:
         index = (slice(None), columns)
         return self.graph.call_function(operator.getitem, (x, index))
 
-    def _cat(self, parts: list[fx.Node]) -> fx.Node:
-        return parts[0] if len(parts) == 1 else self.graph.call_function(torch.cat, (parts, 1))
+    def _cat(self, nodes: list[fx.Node]) -> fx.Node:
+        return nodes[0] if len(nodes) == 1 else self.graph.call_function(torch.cat, (nodes, 1))

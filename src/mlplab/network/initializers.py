@@ -52,15 +52,9 @@ class Initializer(Component):
     def fill_blocks(
         self, weight_GOI: Tensor, positions: Sequence[int], generator: torch.Generator
     ) -> None:
-        """Write the initial weights of G blocks of one size in place, each like those of a layer.
-
-        `positions` are the indices of the blocks in `Layer.blocks`, by which an initializer with
-        values for each block finds them.
-        """
-        if not self.depends_on_size:
-            self.fill(weight_GOI.view(-1, weight_GOI.shape[2]), generator)
-            return
-        for weight_OI in weight_GOI:
+        """Write the weights of blocks of one size in place, by their indices in `Layer.blocks`."""
+        matrices = weight_GOI if self.depends_on_size else [weight_GOI.flatten(0, 1)]
+        for weight_OI in matrices:
             self.fill(weight_OI, generator)
 
     def fill_block_biases(

@@ -18,7 +18,7 @@ from torch import Tensor
 from mlplab import randomness
 from mlplab.data.preparation.examples import Prepared
 from mlplab.losses import Loss
-from mlplab.network.initial_theta import initial_theta
+from mlplab.network.initial_parameters import initial_theta
 from mlplab.network.initial_weights import fill_rows
 from mlplab.network.mlp import MLP, Buffers, Dropout, stack_layers
 from mlplab.optimizers import Optimizer, State

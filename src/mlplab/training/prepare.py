@@ -316,6 +316,8 @@ def build_population(members: Sequence[PreparedMember]) -> tuple[Population, str
         raise ValueError("this optimizer trains one network at a time")
     if len({one.engine for one in settings}) > 1:
         raise ValueError("one population has one engine: set engine=eager for all its members")
+    for one in settings:
+        one.check_lr_factors()
     prepared = [member.prepared for member in members]
     if settings[0].engine == "native":
         return build(settings, prepared, torch.device("cpu")), "the native engine trains on the CPU"
