@@ -81,6 +81,11 @@ COMMANDS = {
         "measure a run on its test split or a file, next to baselines",
         "mlplab.commands.evaluate:evaluate",
     ),
+    "explain": Command(
+        "explain RUN [FILE]",
+        "say which columns matter, how, and in which rows the network errs most",
+        "mlplab.commands.explain:explain",
+    ),
     "doctor": Command(
         "doctor DIR | KEY=VALUE ...",
         "say why a run or the jobs of a sweep went badly, and what helps",

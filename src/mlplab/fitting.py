@@ -21,6 +21,7 @@ from torch import Tensor
 from mlplab.config.registry import table
 from mlplab.data import Scaler
 from mlplab.data.preparation.examples import Examples, Prepared
+from mlplab.data.preparation.grouping import grouped, with_groups
 from mlplab.data.scaling import fit_scaler, identity
 from mlplab.errors import FieldError
 from mlplab.losses import resolve_auto_loss
@@ -138,6 +139,7 @@ def settings_of(
         dtype=dtype,
         dataset=None,  # type: ignore[arg-type]
         layers=(*layers, Layer(0, None, initializer)),
+        embedding=make_component("embedding", params["embedding"]),
         loss=loss,
         optimizer=make_component("optimizer", params["optimizer"], lr=params["lr"]),
         schedule=make_component("schedule", params["schedule"]),
@@ -212,6 +214,7 @@ def fit(
     prepared = _prepared(
         task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None
     )
+    (prepared,) = with_groups([prepared], settings[0].grouping)
     _, outcomes, curve = _train(params, settings, prepared)
     logged = mean_scalars(outcomes)
     healthy = [k for k, outcome in enumerate(outcomes) if outcome.status != "diverged"]
@@ -260,6 +263,10 @@ def fit_more(
     scaler = scaler or _target_scaler(settings[0], y, weights)
     done = len(before.history["train/loss"]) if before is not None else 0
     prepared = _prepared(task, scaler, (x, y, weights), None)
+    if before is None:
+        (prepared,) = with_groups([prepared], settings[0].grouping)
+    elif (groups := before.model.preprocessing.groups) is not None:
+        prepared = grouped(prepared, groups)
     group, outcomes, curve = _train(params, settings, prepared, before)
     history = _history(outcomes, curve)
     if before is not None:

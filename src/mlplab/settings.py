@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.errors import FieldError
+from mlplab.data.feature_groups import Grouping
+from mlplab.errors import FieldError, IncompatibleSettingsError
 from mlplab.schema import Component, anything, choice, integer, number
 from mlplab.validation import Holdout, Validation
 
 if TYPE_CHECKING:
     from mlplab.data.table import Dataset
+    from mlplab.embeddings import Embedding
     from mlplab.losses import Loss
     from mlplab.network.initial_weights import InitialWeights
     from mlplab.network.layer import Layer
@@ -97,6 +99,9 @@ class Settings:
     debug: str | None = None  # overfit, fast
     init_from: str | None = None
     """The folder of the run whose weights the training starts from, or SWEEP:NUMBER."""
+    embedding: Embedding | None = None
+    num_embedding_layers: int | None = None
+    """How many of `layers`, from the first on, embed the inputs; None before the data is known."""
     initial: InitialWeights | None = None
     """The weights that `init_from` names, once they are read."""
     folder: Path | None = None
@@ -113,6 +118,24 @@ class Settings:
     def with_next_seed(self, k: int) -> Settings:
         """Return the settings with the seed that is k after theirs; 0 follows the highest one."""
         return replace(self, seed=(self.seed + k) % 2**32)
+
+    @property
+    def grouping(self) -> Grouping:
+        """What the embedding needs to know of the features."""
+        return Grouping() if self.embedding is None else self.embedding.grouping
+
+    def check_lr_factors(self) -> None:
+        """Raise IncompatibleSettingsError if a layer multiplies its learning rate, but the steps of
+        the optimizer are not proportional to it.
+        """
+        if self.optimizer.scales_with_lr:
+            return
+        if any(layer.has_lr_factors for layer in self.layers):
+            raise IncompatibleSettingsError(
+                f"`optimizer = {self.choice('optimizer')}`: a layer of this network multiplies its"
+                " learning rate, to which the steps of this optimizer are not proportional. Choose"
+                " another one, such as optimizer=adam."
+            )
 
     def choice(self, group: str) -> str:
         """Return the name of the group's choice, such as "adam", as the configuration has it."""

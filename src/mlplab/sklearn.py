@@ -31,8 +31,9 @@ from mlplab.training import Callback
 class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """A feed-forward network that predicts classes.
 
-    `hidden`: units of each hidden layer, () for softmax regression. `activation`, `initializer`,
-    `loss`, `optimizer`, `schedule`: names shown by `mlplab list`, or mappings. `batch_size`: "auto"
+    `hidden`: units of each hidden layer, () for softmax regression. `activation`, `embedding` (of
+    features with more than two values), `initializer`, `loss`, `optimizer`, `schedule`: names shown
+    by `mlplab list`, or mappings. `batch_size`: "auto"
     is min(200, rows). `early_stopping` holds out `validation_fraction` of the rows, stops after
     `patience` epochs without improvement, and uses the best weights. `dtype`: "float32" (half the
     cost), "float64", or "auto", the dtype of X, but float32 for several members; predictions are
@@ -48,6 +49,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self,
         hidden: Sequence[int] = (100,),
         activation: ComponentChoice = "relu",
+        embedding: ComponentChoice = "none",
         initializer: ComponentChoice = "xavier_uniform",
         loss: ComponentChoice = "auto",
         optimizer: ComponentChoice = "adam",

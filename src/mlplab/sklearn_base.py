@@ -27,6 +27,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self,
         hidden: Sequence[int] = (100,),
         activation: ComponentChoice = "relu",
+        embedding: ComponentChoice = "none",
         initializer: ComponentChoice = "xavier_uniform",
         loss: ComponentChoice = "auto",
         optimizer: ComponentChoice = "adam",

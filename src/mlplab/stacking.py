@@ -69,6 +69,15 @@ def select(component: P, members: Tensor) -> P:
     return dataclasses.replace(component, **changes) if changes else component
 
 
+def select_number(value: Number, members: Tensor) -> Number:
+    """Return a number, or that of some members if they differ in it. `members` is an index tensor
+    [K'].
+    """
+    if not isinstance(value, Tensor):
+        return value
+    return value.index_select(0, members.to(value.device))
+
+
 def double(value: Number) -> Number:
     """Return a tensor in float64, and an int or a float unchanged.
 
@@ -92,8 +101,11 @@ def active(value: Number) -> bool:
 def fit(value: Number, like: Tensor) -> Number:
     """Return the value in a form that broadcasts with `like`, a tensor [K, ...].
 
-    A float is returned unchanged, a [K, 1] tensor as [K, 1, ..., 1] in the dtype of `like`.
+    A float is returned unchanged, a [K, 1] tensor as [K, 1, ..., 1] in the dtype of `like`, and a
+    tensor with a number for each parameter, [K or 1, P], in that dtype.
     """
     if not isinstance(value, Tensor):
         return value
+    if value.numel() != len(value):
+        return value.to(like.dtype)
     return value.view(-1, *[1] * (like.ndim - 1)).to(like.dtype)

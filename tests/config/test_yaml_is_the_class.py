@@ -16,6 +16,7 @@ from mlplab.commands.list_choices import list_choices
 from mlplab.config.composition import compose
 from mlplab.config.yaml_render import facts
 from mlplab.data.preparation.registry import DATASETS
+from mlplab.embeddings import EMBEDDINGS
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS
 from mlplab.optimizers import OPTIMIZERS
@@ -26,6 +27,7 @@ from mlplab.training_options import STYLES
 ROOT = Path(__file__).parents[2]
 TABLES = {
     "dataset": DATASETS,
+    "embedding": EMBEDDINGS,
     "loss": LOSSES,
     "activation": ACTIVATIONS,
     "initializer": INITIALIZERS,

@@ -21,9 +21,11 @@ BASE = {
     *("errors", "extras", "finite", "python_command", "run_names", "io", "terminal", "display"),
     *("schema", "task", "randomness", "stacking", "validation", "training_options"),
 }
-COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
+COMPONENTS = {
+    *("data", "data.preparation", "embeddings", "losses", "network", "optimizers", "schedules"),
+}
 TRAINING = BASE | COMPONENTS | {"settings", "metrics", "native", "training"}
-RUN = TRAINING | {"data.tabular", "config", "model", "tracking", "doctor", "runs"}
+RUN = TRAINING | {"data.tabular", "config", "model", "tracking", "doctor", "explain", "runs"}
 PICTURES = {"pictures", "pictures.gallery", "pictures.rendering"}
 SWEEP = {"sweeps.plan", "sweeps.execution.engines", "sweeps.execution", "sweeps.report"}
 # Every package, sub-package and top-level module, lower ones first: each may import only from
@@ -56,12 +58,14 @@ MAY_IMPORT = {
     "schedules": BASE,
     "network.activations": BASE,
     "network": BASE | {"network.activations"},
+    "embeddings": BASE | {"data", "network", "network.activations"},
     "settings": BASE | COMPONENTS,
     "native": BASE | COMPONENTS | {"network.activations", "settings", "metrics"},
     "training": TRAINING - {"training"},
     "config": BASE | {"metric_names", "metrics", "native", "network", "settings", "trackers"},
     "model": TRAINING | {"data.tabular"},
     "doctor": TRAINING | {"network.activations", "data.tabular", "config", "model"},
+    "explain": TRAINING | {"data.tabular", "config", "model"},
     "runs": RUN - {"runs"},
     "mirroring": BASE | {"config", "settings", "tracking", "trackers", "runs"},
     "pictures": RUN,

@@ -361,6 +361,13 @@ def test_one_seed_is_not_compared():
     assert conclusions.comparisons.to_best == [None] * 6
 
 
+def test_seeds_without_variance_are_not_compared():
+    scores = [[1.0] * 4, [1.0] * 4]
+    jobs = [result for group in groups_of(scores) for result in group.jobs]
+    conclusions = Conclusions(Results("perfect", Path("perfect"), jobs))
+    assert "by the same amount for every seed" in conclusions.ranking[0]
+
+
 def test_equal_differences_are_no_certainty():
     """Of accuracies: four seeds that differ by one row of 100 each, and others by two."""
     jobs = groups_of([[0.91, 0.93, 0.95, 0.97], [0.90, 0.92, 0.94, 0.96]])

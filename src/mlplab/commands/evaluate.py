@@ -177,43 +177,9 @@ def _file_rows(run: Run, path: Path, form: Format) -> tuple[Rows, str]:
 
     Raises DataError.
     """
-    import numpy as np
-
-    from mlplab.data.tabular import roles
-    from mlplab.data.tabular.cell_errors import refuse_cells
-    from mlplab.data.tabular.cells import category_text
-    from mlplab.data.tabular.columns import require_column
-    from mlplab.data.tabular.streaming import read_chunks
+    from mlplab.commands.labeled_file import read_labeled
     from mlplab.runs.evaluate import Rows
 
-    preprocessing = run.preprocessing
-    targets = preprocessing.target_names
-    classes, values = (targets, ()) if preprocessing.task.classifies else ((), targets)
-    chunks = list(read_chunks(path, form, preprocessing.encoder, classes, values))
-    import pandas as pd  # here, since reading names the extra if it is missing
-
-    frame = pd.concat(chunks)
-    for name in preprocessing.target_names:
-        require_column(name, list(frame.columns), str(path), "target")
-    x_NF = preprocessing.features(frame, str(path))
-    if not preprocessing.task.classifies:
-        return (
-            Rows(
-                x_NF,
-                roles.regression_targets(frame, preprocessing.target_names, str(path)),
-                preprocessing.task,
-                str(path),
-            ),
-            f"{len(frame)} rows of {path}",
-        )
-    code_of_text = {category_text(name): c for c, name in enumerate(preprocessing.class_names)}
-    cells = frame[preprocessing.target_names[0]]
-    labels = cells.map(category_text)
-    refuse_cells(
-        ~labels.isin(code_of_text).to_numpy(),
-        cells,
-        f"{path}, target '{preprocessing.target_names[0]}'",
-        f"a class of this run ({', '.join(preprocessing.class_names)})",
-    )
-    y = labels.map(code_of_text).to_numpy(np.int64)
-    return Rows(x_NF, y, preprocessing.task, str(path)), f"{len(frame)} rows of {path}"
+    frame, y = read_labeled(run.preprocessing, path, form)
+    x_NF = run.preprocessing.features(frame, str(path))
+    return Rows(x_NF, y, run.preprocessing.task, str(path)), f"{len(frame)} rows of {path}"

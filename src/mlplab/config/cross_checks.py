@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mlplab.config.provenance import Sources
@@ -22,6 +21,7 @@ def check(settings: Settings, sources: Sources, trains: bool = True) -> None:
     _check_size(settings, sources)
     _check_batch_norm(settings)
     _check_average(settings, sources)
+    settings.check_lr_factors()
     if trains:
         _check_device(settings, sources)
         _check_engine(settings, sources)
@@ -61,8 +61,10 @@ def _check_monitor(settings: Settings, sources: Sources) -> None:
 
 def _check_size(settings: Settings, sources: Sources) -> None:
     """Check the smallest possible number of parameters: that with one input and one output."""
-    widths = [1, *(layer.units for layer in settings.layers[:-1]), 1]
-    num_parameters = sum(a * b + b for a, b in pairwise(widths))
+    from mlplab.network import weights_by_layer
+
+    num_biases = 1 + sum(layer.units for layer in settings.layers)
+    num_parameters = sum(weights_by_layer(settings.layers, 1, 1)) + num_biases
     if num_parameters > MAX_PARAMETERS:
         gigabytes = 4 * num_parameters * (2 if settings.dtype == "float64" else 1) / 1e9
         raise ConfigError(

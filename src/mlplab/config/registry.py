@@ -13,6 +13,7 @@ from mlplab.schema import Component
 
 _TABLES = {
     "dataset": ("mlplab.data.preparation.registry", "DATASETS"),
+    "embedding": ("mlplab.embeddings", "EMBEDDINGS"),
     "model": ("mlplab.config.model", "MODELS"),
     "activation": ("mlplab.network.activations", "ACTIVATIONS"),
     "initializer": ("mlplab.network.initializers", "INITIALIZERS"),

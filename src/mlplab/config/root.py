@@ -8,6 +8,7 @@ from mlplab.schema import Component, choice, flag, integer, text
 
 DEFAULTS: dict[str, str | None] = {
     "dataset": "two_layer_radial",
+    "embedding": "none",
     "model": "mlp",
     "activation": "tanh",
     "initializer": "xavier_uniform",
@@ -25,6 +26,8 @@ An experiment comes last because it overrides the others.
 """
 
 GROUPS = tuple(DEFAULTS)
+NO_EMBEDDING: dict[str, object] = {"name": "none", "scale_lr_factor": None}
+"""The group `embedding` of runs from before it existed."""
 COMPONENT_GROUPS = GROUPS[:-1]
 """The groups whose choices are classes."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from mlplab.losses import Loss
 from mlplab.network.activations import Activation
-from mlplab.network.layout import LayerViews
 from mlplab.network.mlp import MLP, Buffers
 
 FLAT = 0.1
@@ -59,7 +58,7 @@ def layer_states(
         if layer.activation is None:
             break
         z_1BH = network.signal(i, view, h_1BH, buffers).detach()
-        h_1BH, slope_1BH = _values_and_slopes(layer.activation, z_1BH, view)
+        h_1BH, slope_1BH = _values_and_slopes(functools.partial(network.activated, i, view), z_1BH)
         largest, natural = _slope_facts(layer.activation)
         slope_BH = slope_1BH[0].abs()
         states.append(
@@ -92,14 +91,18 @@ def start_gradients(
 
 
 def equal_units(network: MLP, theta_1P: Tensor) -> bool:
-    """Whether the units of a hidden layer of two or more all have the same weights, in and out."""
+    """Whether the units of a hidden layer of two or more all have the same weights, in and out.
+
+    Block layers do not count: their units read different inputs.
+    """
     views = network.layout.layers(network.layout.split(theta_1P))
     return any(
-        view.weight.shape[2] > 1
+        layer.blocks is None
+        and view.weight.shape[2] > 1
         and _all_equal(view.weight[0].T)
         and (view.bias is None or _all_equal(view.bias[0].T))
         and _all_equal(after.weight[0])
-        for view, after in itertools.pairwise(views)
+        for layer, (view, after) in zip(network.layers, itertools.pairwise(views), strict=False)
     )
 
 
@@ -123,13 +126,10 @@ def _all_equal(rows: Tensor) -> bool:
     return bool((rows - rows[:1]).abs().max() <= 1e-7 * rows.abs().max().clamp(min=1e-30))
 
 
-def _values_and_slopes(
-    activation: Activation, z: Tensor, view: LayerViews | None
-) -> tuple[Tensor, Tensor]:
+def _values_and_slopes(activation: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         z = z.clone().requires_grad_()
-        slopes = None if view is None else view.slopes
-        h = activation(z, slopes.detach()) if slopes is not None else activation(z)
+        h = activation(z)
         if not h.requires_grad:  # a step function
             return h, torch.zeros_like(z)
         (slope,) = torch.autograd.grad(h.sum(), z, allow_unused=True)
@@ -143,7 +143,7 @@ def _slope_facts(activation: Activation) -> tuple[float, float]:
         return 1.0, 0.0
     share = torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64)
     z = (torch.special.ndtri(share)).view(1, -1, 1)
-    _, slope = _values_and_slopes(activation, z, None)
+    _, slope = _values_and_slopes(activation, z)
     largest = max(float(slope.abs().max()), 1e-12)
     return largest, float((slope.abs() < FLAT * largest).double().mean())
 

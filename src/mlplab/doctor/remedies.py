@@ -8,6 +8,7 @@ from typing import Any
 from mlplab.config.model import Mlp
 from mlplab.doctor.evidence import Evidence
 from mlplab.doctor.probing import rectifies
+from mlplab.network.layer import hidden_widths
 
 MAX_WIDTH = 512
 TARGET_RATIO = 3e-3
@@ -98,7 +99,7 @@ def higher_lr(evidence: Evidence) -> tuple[str, ...]:
 
 def wider(evidence: Evidence) -> tuple[str, ...]:
     """More units in each hidden layer, in two layers at least."""
-    widths = [layer.units for layer in evidence.settings.layers[:-1]] or [4]
+    widths = hidden_widths(evidence.settings.layers) or [4]
     widths = widths * 2 if len(widths) == 1 else widths
     units = [min(max(4 * width, 24), max(width, MAX_WIDTH)) for width in widths]
     return (hidden(units),)
@@ -119,7 +120,7 @@ def _plain_layers(evidence: Evidence, key: str) -> tuple[str, ...]:
     """The hidden layers as widths, if one of them sets this key itself."""
     if not any(key in layer for layer in Mlp(hidden=_model(evidence).get("hidden")).layers()):
         return ()
-    return (hidden([layer.units for layer in evidence.settings.layers[:-1]]),)
+    return (hidden(hidden_widths(evidence.settings.layers)),)
 
 
 def _model(evidence: Evidence) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from mlplab.doctor import remedies, thresholds
 from mlplab.doctor.evidence import Evidence
 from mlplab.doctor.finding import Finding, Measured
 from mlplab.doctor.probing import unused_units
+from mlplab.network.layer import hidden_widths
 
 
 def dead_at_start(evidence: Evidence) -> Finding | None:
@@ -59,7 +60,7 @@ def _stuck(evidence: Evidence, others: tuple[Measured, ...]) -> Finding:
 def too_few_units(evidence: Evidence) -> Finding | None:
     """A plateau that the structure explains."""
     falls = evidence.falls()
-    widths = [layer.units for layer in evidence.settings.layers[:-1]]
+    widths = hidden_widths(evidence.settings.layers)
     narrow = not widths or min(widths) < thresholds.WIDE_ENOUGH
     if not narrow or not falls < 2.5 * thresholds.LAST_FALL:
         return None
@@ -74,7 +75,7 @@ def by_restarts(evidence: Evidence, scores: Sequence[float]) -> Finding:
 
 
 def _too_few(evidence: Evidence, others: tuple[Measured, ...]) -> Finding:
-    widths = [layer.units for layer in evidence.settings.layers[:-1]]
+    widths = hidden_widths(evidence.settings.layers)
     what = f"of {'-'.join(map(str, widths))} units" if widths else "without a hidden layer"
     return Finding(
         "too_few_units",
@@ -98,7 +99,7 @@ def _near(evidence: Evidence) -> str:
 
 
 def _has_spare_units(evidence: Evidence) -> bool:
-    widths = [layer.units for layer in evidence.settings.layers[:-1]]
+    widths = hidden_widths(evidence.settings.layers)
     if not widths:
         return False
     if min(widths) >= thresholds.WIDE_ENOUGH:

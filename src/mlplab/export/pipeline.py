@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from mlplab.data.feature_groups import FeatureGroups
 from mlplab.data.input_features import COLUMN, PRODUCT, InputFeatures
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
-from mlplab.data.tabular.encoder import ColumnEncoder, category_table
+from mlplab.data.tabular.encoder import ColumnEncoder
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
@@ -82,10 +83,18 @@ class EncodeCategory(nn.Module):
 
     def __init__(self, column: ColumnEncoder, categories: Sequence[str]) -> None:
         super().__init__()
-        self.features = nn.Buffer(torch.from_numpy(category_table(column, categories)))
+        index_of = {category: i for i, category in enumerate(column.categories)}
+        self.unknown, self.ordinal = len(index_of), column.ordinal
+        indices = [*(index_of.get(category, self.unknown) for category in categories), self.unknown]
+        self.indices = nn.Buffer(torch.tensor(indices))
+        self.neutral = nn.Buffer(torch.tensor(column.neutral, dtype=torch.float64))
+        self.range = nn.Buffer(torch.arange(self.unknown))
 
     def forward(self, code_N1: Tensor) -> Tensor:
-        return self.features[code_N1.squeeze(1)]
+        index_N1 = self.indices[code_N1.squeeze(1)].unsqueeze(1)
+        # compared instead of looked up: a table has the square of the number of categories
+        known = index_N1.double() if self.ordinal else (index_N1 == self.range).double()
+        return torch.where(index_N1 == self.unknown, self.neutral, known)
 
 
 class EncodeDate(nn.Module):
@@ -171,6 +180,23 @@ class Scale(nn.Module):
         return x_NF * self.scale + self.shift if self.inverse else (x_NF - self.shift) / self.scale
 
 
+class MakeInputs(nn.Module):
+    """Make the inputs of the network, [N, G], of scaled features."""
+
+    def __init__(self, groups: FeatureGroups) -> None:
+        super().__init__()
+        maps = groups.maps
+        self.features = nn.Buffer(torch.from_numpy(maps.features_G))
+        self.shift, self.scale, self.low, self.high = (
+            nn.Buffer(torch.from_numpy(values))
+            for values in (maps.shift_G, maps.scale_G, maps.low_G, maps.high_G)
+        )
+
+    def forward(self, x_NF: Tensor) -> Tensor:
+        z_NG = (x_NF[:, self.features] - self.shift) / self.scale
+        return torch.minimum(torch.maximum(z_NG, self.low), self.high)
+
+
 class TraceableModel(nn.Module):
     """One run as a module from columns to predictions.
 
@@ -188,7 +214,12 @@ class TraceableModel(nn.Module):
         features = preprocessing.input_features
         self.compute = nn.Identity() if features is None else ComputeFeatures(features)
         self.scale = Scale(preprocessing.feature_scaler)
+        groups = preprocessing.groups
+        has_bins = groups is not None and groups.has_bins
+        self.inputs = MakeInputs(groups) if groups is not None and has_bins else nn.Identity()
         self.network = run.module()
+        if any(layer.blocks for layer in run.model.network.layers):
+            self.network.double()  # waves of large numbers lose the digits of single precision
         self.dtype = next(self.network.parameters()).dtype
         self.loss = run.model.loss
         target_scaler = preprocessing.target_scaler
@@ -207,7 +238,7 @@ class TraceableModel(nn.Module):
                 if spare:
                     features.append(torch.zeros_like(features[-1][:, :1]).expand(-1, spare))
             x_NF = torch.cat(features, 1)
-        outputs_NC = self.network(self.scale(self.compute(x_NF)).to(self.dtype))
+        outputs_NC = self.network(self.inputs(self.scale(self.compute(x_NF))).to(self.dtype))
         predicted: Tensor = self.restore(self.loss.predict(outputs_NC.unsqueeze(0))[0].double())
         return predicted
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlplab.data import Scaler
+from mlplab.data.feature_groups import FeatureGroups
 from mlplab.data.input_features import InputFeatures
 from mlplab.data.preparation.examples import Prepared
 from mlplab.data.tabular.cell_errors import first_row
@@ -35,6 +36,7 @@ class Preprocessing:
     target_scaler: Scaler | None
     encoder: Encoder | None = None  # for a dataset read from a file
     input_features: InputFeatures | None = None  # if some are computed from columns
+    groups: FeatureGroups | None = None  # if the network embeds some
 
     @classmethod
     def of(cls, prepared: Prepared) -> Preprocessing:
@@ -48,6 +50,7 @@ class Preprocessing:
             prepared.target_scaler,
             prepared.encoder,
             prepared.input_features,
+            prepared.groups,
         )
 
     @property
@@ -56,6 +59,12 @@ class Preprocessing:
         that they are computed from.
         """
         return self.input_features.columns if self.input_features else self.feature_names
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the inputs of the network: the features, or what encodes them."""
+        names = self.feature_names
+        return self.groups.input_names(names) if self.groups is not None else names
 
     @property
     def problem(self) -> tuple[object, ...]:
@@ -74,8 +83,8 @@ class Preprocessing:
         return np.array([int(name) if integers else name for name in self.class_names])
 
     def features(self, x: Any, source: str = "x") -> np.ndarray:
-        """Return scaled features, float64 [N, F], of a data frame with the columns of the training,
-        or of an array or a tensor [N, R] of `column_names` that are not scaled yet.
+        """Return the inputs of the network, float64 [N, F], for a data frame with the columns of
+        the training, or for an array or a tensor [N, R] of `column_names` that are not scaled yet.
 
         Raises DataError, naming the `source` of x, if x has the wrong shape, lacks a column, or has
         a cell that training would have refused or a number that is not finite. Rows are counted
@@ -109,12 +118,17 @@ class Preprocessing:
         return self._checked(columns_NR, source, first)
 
     def scaled(self, columns_NR: np.ndarray) -> np.ndarray:
-        """Return the scaled features of the columns [N, R] of an array; not finite where a computed
-        feature is not defined.
+        """Return the inputs of the network for the columns [N, R] of an array; not finite where a
+        computed feature is not defined.
         """
         if self.input_features is not None:
             columns_NR = self.input_features.values(columns_NR)
-        return self.feature_scaler.apply(columns_NR)
+        return self._inputs(columns_NR)
+
+    def _inputs(self, features_NF: np.ndarray) -> np.ndarray:
+        """Return the inputs of the network for features that are not scaled."""
+        scaled_NF = self.feature_scaler.apply(features_NF)
+        return scaled_NF if self.groups is None else self.groups.inputs(scaled_NF)
 
     def _checked(self, columns_NR: np.ndarray, source: str, first: int) -> np.ndarray:
         """Return the scaled features of (encoded) columns [N, R]. Raises DataError as `features`
@@ -122,7 +136,7 @@ class Preprocessing:
         """
         if self.input_features is not None:
             columns_NR = self.input_features.apply(columns_NR, source, first)
-        return self.feature_scaler.apply(columns_NR)
+        return self._inputs(columns_NR)
 
     def in_target_units(self, values: np.ndarray) -> np.ndarray:
         """Return scaled values [N, T] in the units of the target; probabilities stay unchanged."""
@@ -150,6 +164,7 @@ class Preprocessing:
                     if self.input_features
                     else {}
                 ),
+                **({"feature_groups": self.groups.to_dict()} if self.groups else {}),
             }
         )
 
@@ -162,7 +177,7 @@ class Preprocessing:
                 f"its preprocessing has version {fields['version']!r}, and this version of mlplab"
                 f" reads 1 and {VERSION}"
             )
-        computed = fields.get("input_features")
+        computed, groups = fields.get("input_features"), fields.get("feature_groups")
         parsed = cls(
             Task(**fields["task"]),
             tuple(fields["feature_names"]),
@@ -172,6 +187,7 @@ class Preprocessing:
             Scaler.from_dict(fields["target_scaler"]) if fields["target_scaler"] else None,
             Encoder.from_dict(fields["encoder"]) if fields.get("encoder") else None,
             InputFeatures.from_dict(computed, fields["feature_names"]) if computed else None,
+            FeatureGroups.from_dict(groups, len(fields["feature_names"])) if groups else None,
         )
         parsed._check()
         return parsed

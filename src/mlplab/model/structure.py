@@ -9,6 +9,7 @@ from mlplab.model.preprocessing import Preprocessing
 from mlplab.network.affine import Affine, affine
 from mlplab.network.mlp import MLP, PopulationLayer
 from mlplab.settings import Settings
+from mlplab.training.embedding import with_embedding
 
 
 def build_structure(
@@ -18,11 +19,18 @@ def build_structure(
 
     The output layer has the number of units that the loss needs.
     """
+    num_inputs = len(preprocessing.input_names)
+    settings = with_embedding(settings, preprocessing.groups, num_inputs)
     layers = [
         PopulationLayer(
-            layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout
+            layer.units,
+            layer.activation,
+            layer.bias,
+            layer.normalization,
+            layer.dropout,
+            layer.blocks,
         )
         for layer in settings.layers
     ]
     layers[-1] = replace(layers[-1], units=loss.num_outputs(preprocessing.task))
-    return MLP(len(preprocessing.feature_names), layers, affine)
+    return MLP(num_inputs, layers, affine)

@@ -66,7 +66,7 @@ class InitialWeights:
                 " init_from."
             )
         if not (layers := self.num_layers(network, targets)):
-            widths = [entry.shape[1] for entry in self.entries if entry.name == "weight"]
+            widths = [e.shape[1] for e in self.entries if e.name == "weight" and not e.blocks]
             raise IncompatibleSettingsError(
                 f"init_from={self.source} has no layer of the structure of this network: its hidden"
                 f" layers are model.hidden={widths[:-1]}, and at least the first must agree in its"

@@ -9,6 +9,7 @@ torch, in float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,12 +25,13 @@ class Initializer(Component):
     """The initial values of one layer."""
 
     variance: ClassVar[str] = ""  # of a weight, by the fields, fan_in and fan_out
+    depends_on_size: ClassVar[bool] = True  # whether the weights depend on the size of the layer
 
     bias: float = number(0.0, "value of every bias")
 
-    def __init_subclass__(cls, variance: str = "") -> None:
+    def __init_subclass__(cls, variance: str = "", depends_on_size: bool = True) -> None:
         super().__init_subclass__()
-        cls.variance = variance
+        cls.variance, cls.depends_on_size = variance, depends_on_size
 
     @classmethod
     def facts(cls) -> dict[str, str]:
@@ -46,6 +48,26 @@ class Initializer(Component):
     def fill_bias(self, bias_O: Tensor, fan_in: int, generator: torch.Generator) -> None:
         """Write the initial biases in place."""
         nn.init.constant_(bias_O, self.bias)
+
+    def fill_blocks(
+        self, weight_GOI: Tensor, positions: Sequence[int], generator: torch.Generator
+    ) -> None:
+        """Write the initial weights of G blocks of one size in place, each like those of a layer.
+
+        `positions` are the indices of the blocks in `Layer.blocks`, by which an initializer with
+        values for each block finds them.
+        """
+        if not self.depends_on_size:
+            self.fill(weight_GOI.view(-1, weight_GOI.shape[2]), generator)
+            return
+        for weight_OI in weight_GOI:
+            self.fill(weight_OI, generator)
+
+    def fill_block_biases(
+        self, bias_GO: Tensor, positions: Sequence[int], fan_in: int, generator: torch.Generator
+    ) -> None:
+        """Write the initial biases of G blocks of one size in place."""
+        self.fill_bias(bias_GO.view(-1), fan_in, generator)
 
 
 @dataclass(frozen=True)
@@ -75,7 +97,7 @@ class RandomInitializer(Initializer):
 
 
 @dataclass(frozen=True)
-class Zeros(Initializer, variance="0"):
+class Zeros(Initializer, variance="0", depends_on_size=False):
     """All weights are 0.
 
     The units of a hidden layer then stay equal, so only a network without hidden layers can learn.
@@ -86,7 +108,7 @@ class Zeros(Initializer, variance="0"):
 
 
 @dataclass(frozen=True)
-class Constant(Initializer, variance="0"):
+class Constant(Initializer, variance="0", depends_on_size=False):
     """All weights are the same number.
 
     The units of a hidden layer receive equal gradients and stay equal, so they act as one unit.
@@ -99,7 +121,7 @@ class Constant(Initializer, variance="0"):
 
 
 @dataclass(frozen=True)
-class Normal(RandomInitializer, variance="gain^2 * std^2"):
+class Normal(RandomInitializer, variance="gain^2 * std^2", depends_on_size=False):
     """Normal numbers near zero: w ~ N(0, std^2).
 
     Source: the lecture's "random numbers near 0", which gives no value. std = 0.1 keeps A h + b in
@@ -114,7 +136,7 @@ class Normal(RandomInitializer, variance="gain^2 * std^2"):
 
 
 @dataclass(frozen=True)
-class Uniform(RandomInitializer, variance="gain^2 * (high - low)^2 / 12"):
+class Uniform(RandomInitializer, variance="gain^2 * (high - low)^2 / 12", depends_on_size=False):
     """Uniform numbers near zero: w ~ U(low, high).
 
     Source: the lecture's "random numbers near 0", which gives no value. torch's uniform_ defaults
@@ -133,7 +155,7 @@ class Uniform(RandomInitializer, variance="gain^2 * (high - low)^2 / 12"):
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(RandomInitializer, variance="gain^2 * 0.7737 * std^2"):
+class TruncatedNormal(RandomInitializer, variance="gain^2 * 0.7737 * std^2", depends_on_size=False):
     """Normal numbers, redrawn if beyond two standard deviations: w ~ N(0, std^2), |w| <= 2 std.
 
     The standard deviation after truncation is 0.8796 std. The limits scale with std as in Keras;

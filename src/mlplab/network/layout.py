@@ -3,7 +3,7 @@
 The rest of the network uses views and never indexes theta directly.
 
 Shapes: K members, P parameters of one member, I inputs and O outputs of a layer, Q learnable
-parameters of an activation, L layers.
+parameters of an activation, W weights and A outputs of the affine blocks of a layer, L layers.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlplab.network.blocks import Block
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One parameter tensor of one layer. `shape` is that of one member, always two-dimensional."""
+    """One parameter tensor of one layer. `shape` is that of one member, always two-dimensional.
+
+    The weights of a block layer are [1, W], in the order of `BlockPlan`, and the biases [1, A]; its
+    `blocks` are in both entries.
+    """
 
     layer: int
     name: str  # weight [I, O], bias [1, O], norm_scale [1, O], norm_shift [1, O], slopes [1, Q]
     shape: tuple[int, int]
+    blocks: tuple[Block, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -29,7 +36,8 @@ class Entry:
 class LayerViews:
     """The parameters of one layer as views of theta: weight [K, I, O], the others [K, 1, O or Q].
 
-    A parameter that the layer does not have is None.
+    Those of a block layer are compact; `MLP.dense` returns its matrix. A parameter that the layer
+    does not have is None.
     """
 
     weight: Tensor

@@ -14,12 +14,12 @@ from torch import Tensor
 from mlplab import randomness
 from mlplab.network.activations import Activation
 from mlplab.network.affine import Affine, affine
-from mlplab.network.initializers import Initializer
+from mlplab.network.blocks import Block, BlockPlan, check_block_layer
 from mlplab.network.layer import Layer
 from mlplab.network.layout import Entry, LayerViews, Layout
 from mlplab.network.normalization import batch_norm, layer_norm
 from mlplab.schema import Number
-from mlplab.stacking import active, fit, select, stack, stack_numbers
+from mlplab.stacking import active, fit, select, select_number, stack, stack_numbers
 
 Buffers = dict[str, Tensor]
 """Running statistics of batch normalization: "0.mean" and "0.variance" of layer 0, each [K, H]."""
@@ -30,13 +30,21 @@ Drop = Callable[[Tensor, Number, int], Tensor]
 
 @dataclass(frozen=True)
 class PopulationLayer:
-    """One layer of K members; hyperparameters may be [K, 1] tensors."""
+    """One layer of K members; hyperparameters may be [K, 1] tensors. See `Layer`."""
 
     units: int
     activation: Activation | None
     bias: bool
     normalization: str
     dropout: Number
+    blocks: tuple[Block, ...] | None = None
+    lr_factor: Number = 1.0
+    bias_lr_factor: Number = 1.0
+
+    def __post_init__(self) -> None:
+        if self.blocks is not None:
+            drops, has_activation = active(self.dropout), self.activation is not None
+            check_block_layer(self.blocks, self.units, self.normalization, drops, has_activation)
 
 
 class Dropout:
@@ -71,8 +79,16 @@ class MLP:
     ) -> None:
         self.num_features, self.layers, self.affine = num_features, tuple(layers), affine
         widths = [num_features, *(layer.units for layer in layers)]
+        self.plans = [None if layer.blocks is None else BlockPlan(layer.blocks) for layer in layers]
+        for plan, width in zip(self.plans, widths, strict=False):
+            if plan is not None and plan.num_inputs > width:
+                raise ValueError(f"a block reads {plan.num_inputs} of {width} inputs of its layer")
         self.layout = Layout(
-            [entry for i, layer in enumerate(layers) for entry in _entries(i, layer, widths[i])]
+            [
+                entry
+                for i, (layer, plan) in enumerate(zip(layers, self.plans, strict=True))
+                for entry in _entries(i, layer, widths[i], plan)
+            ]
         )
         self.has_batch_norm = any(layer.normalization == "batch" for layer in layers)
         self.has_dropout = any(active(layer.dropout) for layer in layers)
@@ -129,9 +145,12 @@ class MLP:
         dropout: Drop | None,
     ) -> Tensor:
         layer = self.layers[i]
+        if (plan := self.plans[i]) is not None:
+            z_KBA = plan.affine(self.affine, h, view.weight, view.bias)
+            return plan.arranged(_activated(layer, view, z_KBA), h)
         h = self.signal(i, view, h, buffers, training)
         if layer.activation is not None:
-            h = layer.activation(h, view.slopes) if view.slopes is not None else layer.activation(h)
+            h = _activated(layer, view, h)
         if dropout is not None and active(layer.dropout):
             h = dropout(h, layer.dropout, i)
         return h
@@ -141,12 +160,54 @@ class MLP:
     ) -> Tensor:
         """Return the pre-activations of layer i for the inputs h of the layer, [K, B, H].
 
-        This is the affine map, followed by the normalization if the layer has one.
+        This is the affine map, followed by the normalization if the layer has one. Those of
+        identity blocks are the copied inputs, to which no activation applies.
         """
         layer = self.layers[i]
+        if (plan := self.plans[i]) is not None:
+            return plan.arranged(plan.affine(self.affine, h, view.weight, view.bias), h)
         h = self.affine(h, view.weight, view.bias)
         return (
             h if layer.normalization == "none" else _normalize(h, layer, view, buffers, i, training)
+        )
+
+    def activated(self, i: int, view: LayerViews, z: Tensor) -> Tensor:
+        """Return the outputs of the activation of layer i for pre-activations, [K, B, H]; those of
+        identity blocks are copies. The output layer has no activation.
+        """
+        layer, plan = self.layers[i], self.plans[i]
+        if layer.activation is None:
+            return z
+        h = _activated(layer, view, z)
+        return h if plan is None else torch.where(plan.copies(z.device), z, h)
+
+    def dense(self, i: int, view: LayerViews) -> tuple[Tensor, Tensor | None]:
+        """Return the matrix [K, I, H] and the biases [K, 1, H] of layer i, for a block layer those
+        of an affine map of all its inputs, with zeros.
+        """
+        plan = self.plans[i]
+        if plan is None:
+            return view.weight, view.bias
+        inputs = self.layers[i - 1].units if i else self.num_features
+        bias = None if view.bias is None else plan.dense_bias(view.bias)
+        return plan.dense(view.weight, inputs), bias
+
+    def lr_factors(self, device: torch.device) -> Tensor | None:
+        """Return the factor of the learning rate of each parameter, float64 [1 or K, P]; None if
+        all are 1.
+        """
+        factors = [_lr_factor(self.layers[entry.layer], entry) for entry in self.layout.entries]
+        if all(not isinstance(factor, Tensor) and factor == 1 for factor in factors):
+            return None
+        rows = max(len(f) if isinstance(f, Tensor) else 1 for f in factors)
+        return torch.cat(
+            [
+                torch.as_tensor(factor, dtype=torch.float64, device=device)
+                .reshape(-1, 1)
+                .expand(rows, entry.size)
+                for factor, entry in zip(factors, self.layout.entries, strict=True)
+            ],
+            1,
         )
 
     def select(self, rows: Tensor) -> MLP:
@@ -155,11 +216,9 @@ class MLP:
             replace(
                 layer,
                 activation=None if layer.activation is None else select(layer.activation, rows),
-                dropout=(
-                    layer.dropout.index_select(0, rows)
-                    if isinstance(layer.dropout, Tensor)
-                    else layer.dropout
-                ),
+                dropout=select_number(layer.dropout, rows),
+                lr_factor=select_number(layer.lr_factor, rows),
+                bias_lr_factor=select_number(layer.bias_lr_factor, rows),
             )
             for layer in self.layers
         ]
@@ -174,7 +233,7 @@ def stack_layers(
     for position in zip(*members, strict=True):
         first = position[0]
         kinds = {
-            (layer.units, layer.bias, layer.normalization, type(layer.activation))
+            (layer.units, layer.bias, layer.normalization, layer.blocks, type(layer.activation))
             for layer in position
         }
         if len(kinds) > 1:
@@ -191,66 +250,38 @@ def stack_layers(
                 first.bias,
                 first.normalization,
                 stack_numbers([layer.dropout for layer in position], device),
+                first.blocks,
+                stack_numbers([layer.lr_factor for layer in position], device),
+                stack_numbers([layer.bias_lr_factor for layer in position], device),
             )
         )
     return stacked
 
 
-def initial_theta(layout: Layout, members: Sequence[Sequence[Layer]], seeds: list[int]) -> Tensor:
-    """Return the initial parameters of all members, float64 [K, P] on the CPU.
-
-    The weights and the biases of each layer of a member have separate generators, so that changing
-    one layer does not change the initial values of the others.
-    """
-    theta_KP = torch.zeros(len(seeds), layout.num_parameters, dtype=torch.float64)
-    fan_in = {entry.layer: entry.shape[0] for entry in layout.entries if entry.name == "weight"}
-    for entry, value in zip(layout.entries, layout.split(theta_KP), strict=True):
-        layers = [layers[entry.layer] for layers in members]
-        if entry.name == "weight":
-            weight_KOI = torch.empty(len(seeds), *entry.shape[::-1], dtype=torch.float64)
-            for weight_OI, layer, seed in zip(weight_KOI.unbind(), layers, seeds, strict=True):
-                initializer = layer.initializer.of_layer(entry.layer, layout.num_layers)
-                initializer.fill(weight_OI, _generator(seed, entry))
-            value.copy_(weight_KOI.mT)
-        elif entry.name == "bias":
-            for bias_O, layer, seed in zip(value.squeeze(1).unbind(), layers, seeds, strict=True):
-                _fill_bias(bias_O, layer, layout.num_layers, fan_in[entry.layer], seed, entry)
-        elif entry.name == "norm_scale":
-            value.fill_(1.0)
-        elif entry.name == "slopes":
-            initial = [
-                layer.activation.initial_parameters() for layer in layers if layer.activation
-            ]
-            value.copy_(torch.tensor(initial, dtype=torch.float64).unsqueeze(1))
-    return theta_KP
-
-
-def _generator(seed: int, entry: Entry) -> torch.Generator:
-    return randomness.torch_generator(seed, "init", entry.layer, entry.name)
-
-
-def _fill_bias(
-    bias_O: Tensor, layer: Layer, num_layers: int, fan_in: int, seed: int, entry: Entry
-) -> None:
-    """Write the initial biases of one member, which are 0, in place."""
-    if layer.bias_initializer is not None:
-        layer.bias_initializer.fill(bias_O.view(-1, 1), _generator(seed, entry))
-        return
-    initializer = layer.initializer.of_layer(entry.layer, num_layers)
-    if initializer.bias == 0 and type(initializer).fill_bias is Initializer.fill_bias:
-        return  # the most frequent case
-    initializer.fill_bias(bias_O, fan_in, _generator(seed, entry))
-
-
-def _entries(i: int, layer: PopulationLayer, num_inputs: int) -> list[Entry]:
-    entries = [Entry(i, "weight", (num_inputs, layer.units))]
+def _entries(
+    i: int, layer: PopulationLayer, num_inputs: int, plan: BlockPlan | None
+) -> list[Entry]:
+    weights = (num_inputs, layer.units) if plan is None else (1, plan.num_weights)
+    entries = [Entry(i, "weight", weights, layer.blocks)]
     if layer.bias:
-        entries.append(Entry(i, "bias", (1, layer.units)))
+        num_biases = layer.units if plan is None else plan.num_biases
+        entries.append(Entry(i, "bias", (1, num_biases), layer.blocks))
     if layer.normalization != "none":
         entries += [Entry(i, name, (1, layer.units)) for name in ("norm_scale", "norm_shift")]
     if layer.activation is not None and layer.activation.num_parameters():
         entries.append(Entry(i, "slopes", (1, layer.activation.num_parameters())))
     return entries
+
+
+def _lr_factor(layer: PopulationLayer, entry: Entry) -> Number:
+    if entry.name == "bias":
+        return layer.bias_lr_factor
+    return layer.lr_factor if entry.name == "weight" else 1.0
+
+
+def _activated(layer: PopulationLayer, view: LayerViews, z: Tensor) -> Tensor:
+    assert layer.activation is not None
+    return layer.activation(z) if view.slopes is None else layer.activation(z, view.slopes)
 
 
 def _normalize(

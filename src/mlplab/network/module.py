@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mlplab.network.activations import Activation
+from mlplab.network.block_module import activation_module, block_module
 from mlplab.network.layer import Layer
 from mlplab.network.layout import LayerViews, Layout
 from mlplab.network.mlp import PopulationLayer
@@ -25,16 +25,20 @@ def as_module(
 
     Each layer becomes Linear, normalization, activation and Dropout, as far as it has them.
     `buffers` holds the running statistics of the member, each [H]. The output layer returns what
-    the loss takes: logits or scaled values.
+    the loss takes: logits or scaled values. A block layer, with its activation, is a
+    torch.fx.GraphModule, whose code is stored with it.
     """
     steps: list[nn.Module] = []
     views = layout.layers(layout.split(theta_P.detach().unsqueeze(0)))
     for i, (layer, view) in enumerate(zip(layers, views, strict=True)):
+        if layer.blocks is not None:
+            steps.append(block_module(layer, view))
+            continue
         steps.append(_linear(view))
         if layer.normalization != "none":
             steps.append(_normalization(layer, view, buffers, i))
         if layer.activation is not None:
-            steps.append(_activation(layer.activation, view))
+            steps.append(activation_module(layer.activation, view))
         if isinstance(layer.dropout, float) and layer.dropout > 0:
             steps.append(nn.Dropout(layer.dropout))
     return nn.Sequential(*steps).eval()
@@ -93,10 +97,3 @@ def _normalization(
     norm = kind(len(values["weight"]), dtype=view.norm_scale.dtype)
     norm.load_state_dict({**norm.state_dict(), **values})
     return norm
-
-
-def _activation(activation: Activation, view: LayerViews) -> nn.Module:
-    module = activation.module()
-    if view.slopes is not None:
-        next(module.parameters()).data = view.slopes[0, 0].clone()
-    return module

@@ -215,6 +215,11 @@ def _check_finite(value: float, step: int) -> None:
 
 
 def _check_rows(rows: Sequence[int], population: Population) -> None:
+    if any(layer.blocks is not None for layer in population.network.layers):
+        raise IncompatibleSettingsError(
+            "`mlplab step` shows layers whose units read all inputs, but this network has a layer"
+            " of blocks, such as an embedding. Leave it out, as with embedding=none."
+        )
     count = population.data["train"].num_examples
     for row in rows:
         if not 0 <= row < count:

@@ -71,8 +71,9 @@ def _header(step: OneStep, row: int) -> list[str]:
         else vector(np.atleast_1d(step.y[row]).astype(float))
     )
     x = step.x[row]
-    text = f"  x{_names(prepared.feature_names)} = {vector(x)}"
-    raw = prepared.feature_scaler.invert(step.x[[row]])[0]
+    text = f"  x{_names(prepared.input_names)} = {vector(x)}"
+    has_bins = prepared.groups is not None and prepared.groups.has_bins
+    raw = x if has_bins else prepared.feature_scaler.invert(step.x[[row]])[0]
     if not np.allclose(raw, x, rtol=0, atol=1e-12):
         text += f", scaled from {vector(raw)}"
     loss = name_of(settings.loss, dict(LOSSES))

@@ -43,6 +43,7 @@ class TorchOptimizer(Optimizer):
     )
 
     single_network: ClassVar[bool] = True
+    scales_with_lr: ClassVar[bool] = False  # unknown, and torch has one lr for the flat parameter
     eager_only: ClassVar[str] = "its steps are those of a class of torch.optim"
 
     def check(self) -> None:

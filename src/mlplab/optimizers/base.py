@@ -42,6 +42,7 @@ class Optimizer(Component):
 
     state_names: ClassVar[tuple[str, ...]] = ()  # of the tensors [K, P] that start at 0
     single_network: ClassVar[bool] = False  # True: cannot share a population with others
+    scales_with_lr: ClassVar[bool] = True  # False: its steps are not proportional to lr
 
     def init(self, theta_KP: Tensor) -> State:
         """The state before the first step."""

@@ -182,6 +182,8 @@ class Rprop(Optimizer):
     step_min: Number = number(1e-6, "smallest step size", above=0)
     step_max: Number = number(50.0, "largest step size", above=0)
 
+    scales_with_lr: ClassVar[bool] = False  # it is the first step size
+
     def check(self) -> None:
         if (
             not isinstance(self.step_min, Tensor)

@@ -83,7 +83,8 @@ class Study:
     @cached_property
     def plane(self) -> Plane:
         preprocessing = self.preprocessing
-        derive = preprocessing.scaled if preprocessing.input_features else None
+        has_columns = self.prepared.train.columns is not None
+        derive = preprocessing.scaled if has_columns else None
         columns_NR, *others = (self.points(split).columns for split in self.splits)
         return fit_plane(
             columns_NR,
@@ -188,23 +189,20 @@ class Study:
         views, h, buffers = self._inputs(x_NF, row)
         slopes = []
         for i, view in enumerate(views[:-1]):
-            activation = self.network.layers[i].activation
-            assert activation is not None
             z = self.network.signal(i, view, h, buffers).detach().requires_grad_()
-            h = activation(z, view.slopes)
+            h = self.network.activated(i, view, z)
             slopes.append(torch.autograd.grad(h.sum(), z)[0].abs().double().numpy())
             h = h.detach()
         return slopes
 
     def weights(self, frame: int) -> list[tuple[Floats, Floats | None]]:
-        """Return the weight [I, O] and bias [O] of each layer at a frame."""
+        """Return the weight [I, O] and bias [O] of each layer at a frame; the matrix of a block
+        layer has zeros.
+        """
         views = self.network.layout.layers(self.network.layout.split(self.frames.theta_RP[[frame]]))
         return [
-            (
-                v.weight[0].double().numpy(),
-                None if v.bias is None else v.bias[0, 0].double().numpy(),
-            )
-            for v in views
+            (weight[0].double().numpy(), None if bias is None else bias[0, 0].double().numpy())
+            for weight, bias in (self.network.dense(i, view) for i, view in enumerate(views))
         ]
 
     @property

@@ -80,12 +80,15 @@ def _layer_nodes(name: str, layer: Layer, input_name: str, fan_in: int, units: i
     """Return the nodes of one layer in the order of computation."""
     shape = (-1, units)
     initializer = {"initializer": repr(layer.initializer)}
-    nodes = [Node(f"{name}/weight", "Variable", facts=initializer, shape=(fan_in, units))]
+    blocks = layer.blocks or ()
+    sizes = (fan_in, units) if not blocks else (sum(block.num_weights for block in blocks),)
+    nodes = [Node(f"{name}/weight", "Variable", facts=initializer, shape=sizes)]
     inputs = [input_name, f"{name}/weight"]
     if layer.bias:
-        nodes.append(Node(f"{name}/bias", "Variable", shape=(units,)))
+        num_biases = sum(block.num_biases for block in blocks) or units
+        nodes.append(Node(f"{name}/bias", "Variable", shape=(num_biases,)))
         inputs.append(f"{name}/bias")
-    nodes.append(Node(f"{name}/affine", "MatMul", inputs, shape=shape))
+    nodes.append(Node(f"{name}/affine", "Blocks" if blocks else "MatMul", inputs, shape=shape))
 
     def add(step: str, kind: str, facts: dict[str, str]) -> None:
         nodes.append(Node(f"{name}/{step}", kind, [nodes[-1].name], facts, shape))
@@ -148,7 +151,7 @@ def vectors(folder: Path, study: Study) -> None:
 
 def _sprites(study: Study, scaled_NF: Floats) -> NDArray[np.float64] | None:
     """Return square images [N, side, side] in [0, 1] if the features are named pixel..."""
-    side = image_side(study.prepared.feature_names)
+    side = None if study.network.layers[0].blocks else image_side(study.prepared.input_names)
     if side is None:
         return None
     raw = study.prepared.feature_scaler.invert(scaled_NF)

@@ -1,12 +1,15 @@
 """report.html of a run: one page that replays its training, without a server or any request."""
 
+import base64
 from pathlib import Path
 
 import numpy as np
 
 from mlplab.config.playground_link import write_link
+from mlplab.explain.stored import DARK_PICTURE, EXPLAIN_FILE, LIGHT_PICTURE, slice_lines
 from mlplab.io.files import write_text_atomic, yaml_text
 from mlplab.io.html import render
+from mlplab.io.reading import read_json
 from mlplab.model.reliability import reliability
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
@@ -38,6 +41,7 @@ def page(run: Run, study: Study) -> str:
         name=run.settings.name,
         facts=_facts(run) + _calibration(study),
         health=health_lines(run.summary, run.folder),
+        explanation=_explanation(run.folder),
         command=repeat_command(run),
         config=yaml_text(run.settings.config),
         playground=link,
@@ -71,6 +75,23 @@ def _calibration(study: Study) -> str:
 def _accuracies(run: Run) -> tuple[str, ...]:
     names = "test/accuracy", "test/balanced_accuracy"
     return names if accuracy_flatters(*map(run.metrics.get, names)) else names[:1]
+
+
+def _explanation(folder: Path) -> dict[str, object] | None:
+    """Return the pictures of what `mlplab explain` wrote and the slices that it named; None if it
+    wrote nothing.
+    """
+    pictures = {
+        ground: folder / "pictures" / name
+        for ground, name in (("light", LIGHT_PICTURE), ("dark", DARK_PICTURE))
+    }
+    if not (folder / EXPLAIN_FILE).is_file() or not pictures["light"].is_file():
+        return None
+    encoded = {
+        ground: base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
+        for ground, path in pictures.items()
+    }
+    return {"lines": slice_lines(read_json(folder / EXPLAIN_FILE)), **encoded}
 
 
 def _facts(run: Run) -> str:

@@ -67,7 +67,7 @@ def payload(study: Study) -> tuple[dict[str, Any], str]:
         "classes": list(study.classes),
         "colors": list(study.colors),
         "targets": list(study.prepared.target_names),
-        "features": list(study.prepared.feature_names),
+        "features": list(study.prepared.input_names),
         "epochs": shown.frames.epoch.tolist(),
         "steps": shown.frames.step.tolist(),
         "chosen": best_frame,
@@ -195,7 +195,7 @@ def _columns(study: Study, diagram: Diagram) -> list[dict[str, object]]:
     columns: list[dict[str, object]] = []
     for i, column in enumerate(diagram.columns):
         if i == 0:
-            names = [study.prepared.feature_names[unit] for unit in column.units]
+            names = [study.prepared.input_names[unit] for unit in column.units]
         elif i == len(diagram.columns) - 1:
             names = list(study.classes or study.prepared.target_names)[:10]
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mlplab.network.layer import hidden_widths
 from mlplab.settings import Settings
 
 _GROUPS = ("dataset", "activation", "initializer", "optimizer", "training")
@@ -41,7 +42,7 @@ def _headline(settings: Settings, swept: Mapping[str, object]) -> dict[str, obje
     lr = getattr(settings.optimizer, "lr", None)
     values = {
         **{group: settings.choice(group) for group in _GROUPS},
-        "model.hidden": "-".join(str(layer.units) for layer in settings.layers[:-1]) or "none",
+        "model.hidden": "-".join(map(str, hidden_widths(settings.layers))) or "none",
         **({"optimizer.lr": float(lr)} if isinstance(lr, (int, float)) else {}),
         "seed": settings.seed,
     }

@@ -56,7 +56,7 @@ def _loaded(reference: str, folder: Path, stamp: int) -> InitialWeights:
         model.network.layout.entries,
         model.theta_KP[0],
         {name: value[0] for name, value in model.buffers.items()},
-        model.preprocessing.feature_names,
+        model.preprocessing.input_names,
         targets(model.preprocessing),
     )
 

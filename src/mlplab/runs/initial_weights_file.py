@@ -8,15 +8,18 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlplab.io.files import load_weights, parse_json, weights_bytes, write_bytes_atomic
 from mlplab.io.links import make_folder
 from mlplab.io.reading import reading
+from mlplab.network.blocks import Block
 from mlplab.network.initial_weights import InitialWeights
 from mlplab.network.layout import Entry
 from mlplab.settings import Settings
 
 FILE, FOLDER, FORMAT = "initial_weights.safetensors", "initial_weights", "mlplab-initial-weights-1"
+FORMAT_WITH_BLOCKS = "mlplab-initial-weights-2"
 
 
 def write_copy(initial: InitialWeights, folder: Path) -> None:
@@ -42,13 +45,28 @@ def _write(initial: InitialWeights, path: Path) -> None:
     about = {
         "source": initial.source,
         "sha256": initial.digest,
-        "entries": [[e.layer, e.name, *e.shape] for e in initial.entries],
+        "entries": [_listed(entry) for entry in initial.entries],
         "features": initial.feature_names,
         "targets": initial.targets,
     }
     tensors = {"theta": initial.theta_P, **{f"buffer.{n}": v for n, v in initial.buffers.items()}}
-    metadata = {"format": FORMAT, "about": json.dumps(about)}
+    has_blocks = any(entry.blocks for entry in initial.entries)
+    form = FORMAT_WITH_BLOCKS if has_blocks else FORMAT
+    metadata = {"format": form, "about": json.dumps(about)}
     write_bytes_atomic(path, weights_bytes(tensors, metadata))
+
+
+def _listed(entry: Entry) -> list[object]:
+    """An entry as a list; the last item of that of a block layer are its blocks."""
+    blocks = [[[b.start, b.inputs, b.outputs, b.identity] for b in entry.blocks or ()]]
+    return [entry.layer, entry.name, *entry.shape, *(blocks if entry.blocks else ())]
+
+
+def _entry(
+    layer: int, name: str, rows: int, columns: int, blocks: list[Any] | None = None
+) -> Entry:
+    of_layer = None if blocks is None else tuple(Block(*values) for values in blocks)
+    return Entry(layer, name, (rows, columns), of_layer)
 
 
 def read_copy(folder: Path, source: str) -> InitialWeights | None:
@@ -74,10 +92,10 @@ def with_stored_weights(settings: Settings) -> Settings:
 def _read(path: Path) -> InitialWeights:
     with reading(path):
         tensors, metadata = load_weights(path)
-        if metadata.get("format") != FORMAT:
+        if metadata.get("format") not in (FORMAT, FORMAT_WITH_BLOCKS):
             raise ValueError(f"its format is {metadata.get('format')}, not {FORMAT}")
         about = parse_json(metadata["about"])
-        entries = tuple(Entry(layer, name, (i, o)) for layer, name, i, o in about["entries"])
+        entries = tuple(_entry(*values) for values in about["entries"])
         buffers = {n.removeprefix("buffer."): v for n, v in tensors.items() if n != "theta"}
         initial = InitialWeights(
             about["source"],

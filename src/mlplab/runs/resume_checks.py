@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mlplab.config.override_lines import key_of
+from mlplab.config.root import NO_EMBEDDING
 from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import CheckpointError, ConfigError
 from mlplab.runs.checkpoints import Saved, newest, read
@@ -32,11 +33,13 @@ RESUMABLE_KEYS = (
 """Keys that may change when a run is resumed."""
 _UNSTORED = (
     *(("validation", {"name": "holdout"}), ("engine", "auto")),
-    *(("debug", None), ("init_from", None)),
+    *(("debug", None), ("init_from", None), ("embedding", NO_EMBEDDING)),
 )
 """Keys with a value that is left out of checkpoints, since older ones do not have them."""
 _UNSTORED_OF_GROUP: Mapping[str, Sequence[tuple[str, object]]] = {
-    "dataset": (("features", None),),
+    "dataset": (
+        *(("features", None), ("max_onehot", 9), ("embedding_size", 8), ("min_frequency", None)),
+    ),
     "optimizer": (("form", "standard"),),
     "training": (
         *(("average", "none"), ("average_decay", 0.99), ("average_start", None)),
@@ -88,7 +91,7 @@ def stored_node(key: str, node: object) -> object:
     if unstored is None or not isinstance(node, Mapping):
         return node
     if key == "dataset" and "ignore" in node:  # tables of files have always had `features`
-        return node
+        unstored = [entry for entry in unstored if entry[0] != "features"]
     return {name: value for name, value in node.items() if (name, value) not in unstored}
 
 

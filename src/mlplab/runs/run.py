@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mlplab.data.preparation.examples import Prepared
     from mlplab.doctor import Diagnosis, Finding
+    from mlplab.explain.explanation import Explanation
     from mlplab.model.intervals import Intervals
     from mlplab.training import DataCache
 
@@ -161,6 +162,20 @@ class Run:
         return intervals_of(
             self.folder, self.settings, self.model, prepared, cache, split, optimism
         )
+
+    def explain(self, split: str = "test", **options: Any) -> Explanation:
+        """Explain the network on a split of its data: importances, partial dependences, and slices
+        with a high error. `options` are `metric`, `repeats`, `num_dependences`, `groups` and `seed`
+        of `mlplab.explain.explanation.explain`.
+
+        Raises DataError if the data is gone or changed, and ConfigError for an unknown metric or
+        column.
+        """
+        from mlplab.explain.explanation import explain
+        from mlplab.runs.raw_split import raw_rows_of_run
+
+        rows = raw_rows_of_run(self.folder, self.settings, split)
+        return explain([self.model], rows, f"{len(rows):,} rows of the {split} split", **options)
 
     def __repr__(self) -> str:
         values = self.metrics

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from mlplab.data.preparation.examples import Prepared
+from mlplab.network.blocks import Block
 from mlplab.settings import Settings
 from mlplab.training.population import Population
 
@@ -41,6 +42,8 @@ class Workload:
     steps: int
     num_evaluated: float
     is_double: bool = False
+    blocks: tuple[tuple[Block, ...] | None, ...] = ()
+    """Those of each layer, None for one whose units read all inputs; may be left out."""
 
     @classmethod
     def of(cls, settings: Settings, prepared: Prepared) -> Workload:
@@ -54,6 +57,7 @@ class Workload:
             -(-len(prepared.train) // batch_size),
             (len(prepared.train) + num_val) / settings.training.evaluate_every,
             settings.dtype == "float64",
+            tuple(layer.blocks for layer in settings.layers),
         )
 
     @classmethod
@@ -67,22 +71,34 @@ class Workload:
             batches.per_epoch,
             evaluated / population.training.evaluate_every,
             population.theta_KP.dtype == torch.float64,
+            tuple(layer.blocks for layer in network.layers),
         )
 
     @property
     def num_weights(self) -> int:
-        return sum(a * b for a, b in itertools.pairwise(self.widths))
+        return sum(weights for layer in self._sizes for weights, _ in layer)
+
+    @property
+    def _sizes(self) -> list[list[tuple[int, int]]]:
+        """The weights and the outputs of each affine block, by layer; most layers are one block."""
+        pairs = itertools.pairwise(self.widths)
+        return [
+            [(inputs * outputs, outputs)]
+            if blocks is None
+            else [(block.num_weights, block.outputs) for block in blocks if not block.identity]
+            for (inputs, outputs), blocks in itertools.zip_longest(pairs, self.blocks)
+        ]
 
     def _multiplications(self, examples: float, evaluated: float) -> float:
         """Of the matrix products: those of the first layer have no gradient of their inputs."""
-        first, weights = self.widths[0] * self.widths[1], self.num_weights
+        first, weights = sum(size for size, _ in self._sizes[0]), self.num_weights
         return examples * (3 * weights - first) + evaluated * weights
 
     def native_nanoseconds(self) -> float:
         """The time of an epoch with the native engine."""
         examples = self.steps * -(-self.batch_size // BLOCK) * BLOCK
         weights, passes = self.num_weights, 3 * examples + self.num_evaluated
-        narrow = sum(a * b for a, b in itertools.pairwise(self.widths) if b < NARROW)
+        narrow = sum(size for layer in self._sizes for size, outputs in layer if outputs < NARROW)
         uncached = max(0, weights - CACHED_WEIGHTS)
         per_number = (
             0.05 * self._multiplications(examples, self.num_evaluated)

@@ -125,7 +125,11 @@ class EagerStepper(Stepper):
             population.objective, batch=batch, step=step, process_group=self.process_group
         )
         population.theta_KP, population.optimizer_state, objective_K = population.optimizer.step(
-            population.theta_KP, gradient_at, population.optimizer_state, step, self.lr
+            population.theta_KP,
+            gradient_at,
+            population.optimizer_state,
+            step,
+            self.lr if population.lr_factors is None else self.lr * population.lr_factors,
         )
         self.objectives.append(objective_K)
         if population.averaging is not None:

@@ -22,6 +22,7 @@ from mlplab.schedules import Plateau
 from mlplab.training.averaging import Averaging
 from mlplab.training.batches import DeviceDataset
 from mlplab.training.native_arrays import arrays_of, blocks, column, numbers
+from mlplab.training.native_layers import layer_arrays, sections_of
 from mlplab.training.native_metric import TorchMetric
 from mlplab.training.native_rates import LearningRates
 from mlplab.training.population import Population
@@ -81,26 +82,20 @@ class NativeMemory:
     def _set_layers(self) -> None:
         """The widths of the layers, and where their parameters are."""
         c, population = self.c, self.population
-        offsets: dict[tuple[int, str], int] = {}
-        at = 0
-        for entry in population.network.layout.entries:
-            offsets[entry.layer, entry.name] = at
-            at += entry.size
-        layers = range(c.num_layers)
-        widths = [population.network.num_features, *(x.units for x in population.network.layers)]
-        self._put("widths", np.array(widths, np.intc))
-        self._put("weights", np.array([offsets[layer, "weight"] for layer in layers], np.intc))
-        for field, name in (
-            ("biases", "bias"),
-            ("norm_scales", "norm_scale"),
-            ("norm_shifts", "norm_shift"),
-            ("learned", "slopes"),
-        ):
-            self._put(field, np.array([offsets.get((i, name), -1) for i in layers], np.intc))
+        for field, array in layer_arrays(population.network).items():
+            self._put(field, array)
         if population.dropout is not None:
             rates = [column(x.dropout, c.num_members) for x in population.network.layers]
             self._put("dropout", np.stack(rates, axis=1))
             self._put("dropout_keys", population.dropout.keys_K1.reshape(-1).contiguous())
+        if (factors := population.lr_factors) is not None:
+            sections, factors_KS = sections_of(factors.expand(c.num_members, -1))
+            c.num_sections = len(sections)
+            self._put("sections", sections)
+            self._put("lr_factors", factors_KS)
+            states = population.optimizer_state.values()
+            strides = [x.element_size() if x[0].numel() > 1 else 0 for x in states]
+            self._put("state_strides", np.array([*strides, 0], np.intc))
 
     def _set_metric(self, monitored: str) -> None:
         """What measures a monitored metric that is not among those of every evaluation."""

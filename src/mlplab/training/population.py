@@ -18,8 +18,9 @@ from torch import Tensor
 from mlplab import randomness
 from mlplab.data.preparation.examples import Prepared
 from mlplab.losses import Loss
+from mlplab.network.initial_theta import initial_theta
 from mlplab.network.initial_weights import fill_rows
-from mlplab.network.mlp import MLP, Buffers, Dropout, initial_theta, stack_layers
+from mlplab.network.mlp import MLP, Buffers, Dropout, stack_layers
 from mlplab.optimizers import Optimizer, State
 from mlplab.schedules import Schedule
 from mlplab.schema import Number
@@ -80,6 +81,11 @@ class Population:
         if self.start_K is None:
             return clock
         return clock - units_per_epoch * self.start_K.unsqueeze(1)
+
+    @functools.cached_property
+    def lr_factors(self) -> Tensor | None:
+        """The factor of the learning rate of each parameter, float64 [1 or K, P]; None: 1."""
+        return self.network.lr_factors(self.theta_KP.device)
 
     @property
     def evaluated_KP(self) -> Tensor:
@@ -207,7 +213,7 @@ def initial_weights(
     seeds, layers = [s.seed for s in settings], [s.layers for s in settings]
     theta_KP = initial_theta(network.layout, layers, seeds).to(device, dtype)
     buffers = network.buffers(len(settings), dtype, device)
-    features = [p.feature_names for p in prepared]
+    features = [p.input_names for p in prepared]
     targets = [p.class_names if p.task.classifies else p.target_names for p in prepared]
     weights = [s.initial for s in settings]
     fill_rows(weights, network, features, targets, theta_KP, buffers)

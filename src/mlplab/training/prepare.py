@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +15,15 @@ import torch
 from mlplab import metrics
 from mlplab.data.preparation.debugging import few_examples
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
+from mlplab.data.preparation.grouping import with_groups
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import Loss, resolve_auto_loss
-from mlplab.network.layer import Layer
+from mlplab.network.layer import Layer, hidden_widths, weights_by_layer
 from mlplab.schema import Component, rules
 from mlplab.settings import Settings
 from mlplab.training.calibration import scales_temperature
 from mlplab.training.device import choose_device
+from mlplab.training.embedding import with_embedding
 from mlplab.training.engine import choose_engine, eager_reason
 from mlplab.training.population import Population, build
 from mlplab.training_options import MEMBER_OPTIONS
@@ -38,7 +39,10 @@ class PreparedMember:
 
     @classmethod
     def of(cls, settings: Settings, prepared: Prepared) -> PreparedMember:
-        """Return settings whose loss is resolved, with the engine that trains them here."""
+        """Return settings whose loss is resolved, with the layers of their embedding and the engine
+        that trains them here.
+        """
+        settings = with_embedding(settings, prepared.groups, prepared.num_features)
         engine = choose_engine(settings, prepared)
         return cls(dataclasses.replace(settings, engine=engine), prepared)
 
@@ -61,8 +65,10 @@ class DataCache:
     def __init__(self, limit: int = 256 << 20) -> None:
         self.limit, self.size = limit, 0
         self._folds_by_key: dict[str, list[Prepared]] = {}
-        self.choices: dict[Hashable, tuple[Settings, Loss, str]] = {}
-        """The loss and the engine of settings, which members that differ in their seeds share."""
+        self.choices: dict[Hashable, tuple[Settings, Settings]] = {}
+        """Settings, and the same with what depends on the data, which members that differ in their
+        seeds share.
+        """
 
     def prepared(self, settings: Settings) -> Prepared:
         """Return the data of these settings, cached. Raises DataError."""
@@ -82,22 +88,25 @@ def data_key(settings: Settings) -> str:
     kfold = settings.validation if isinstance(settings.validation, KFold) else None
     fold_spec = (kfold.folds, kfold.repeats) if kfold else None
     dataset = settings.dataset
-    return repr((type(dataset), dataset, seed, settings.loss.original_units, fold_spec))
+    units = settings.loss.original_units
+    return repr((type(dataset), dataset, seed, units, fold_spec, settings.grouping))
 
 
 def _prepare_folds(settings: Settings, kfold: KFold | None) -> list[Prepared]:
     """One dataset, or one per fold of a cross-validation."""
     scale_targets = not settings.loss.original_units
     if kfold is None:
-        return [prepare(settings.dataset, settings.seed, target_scaling_default=scale_targets)]
+        prepared = prepare(settings.dataset, settings.seed, target_scaling_default=scale_targets)
+        return with_groups([prepared], settings.grouping)
     if kfold.fold is None:
         raise IncompatibleSettingsError(
             "A single run trains one fold: set validation.fold=0, for example. `mlplab train` and"
             " mlplab.sweep train all folds."
         )
-    return prepare_folds(
+    folds = prepare_folds(
         settings.dataset, settings.seed, kfold, target_scaling_default=scale_targets
     )
+    return with_groups(folds, settings.grouping)
 
 
 def _num_bytes(folds: Sequence[Prepared]) -> int:
@@ -133,7 +142,7 @@ def _prepared(settings: Settings, cache: DataCache) -> Prepared:
 def _resolve_member(
     settings: Settings,
     prepared: Prepared,
-    choices: dict[Hashable, tuple[Settings, Loss, str]],
+    choices: dict[Hashable, tuple[Settings, Settings]],
 ) -> PreparedMember:
     key = _choices_key(settings, prepared)
     if key not in choices:
@@ -141,21 +150,24 @@ def _resolve_member(
         _check_fit(settings, prepared, loss)
         member = PreparedMember.of(dataclasses.replace(settings, loss=loss), prepared)
         # the settings are kept, so that the ids in the key stay theirs
-        choices[key] = settings, loss, member.settings.engine
+        choices[key] = settings, member.settings
         return member
-    _, loss, engine = choices[key]
-    if loss.target_range != "any":
-        _check_fit(settings, prepared, loss)
-    return PreparedMember(dataclasses.replace(settings, loss=loss, engine=engine), prepared)
+    _, resolved = choices[key]
+    if resolved.loss.target_range != "any":
+        _check_fit(settings, prepared, resolved.loss)
+    names = ("loss", "engine", "layers", "num_embedding_layers")
+    known = {name: getattr(resolved, name) for name in names}
+    return PreparedMember(dataclasses.replace(settings, **known), prepared)
 
 
 def _choices_key(settings: Settings, prepared: Prepared) -> Hashable:
     """What the loss and the engine depend on: components that jobs of a sweep share, and sizes."""
-    names = ("dataset", "layers", "loss", "optimizer", "schedule", "training")
+    names = ("dataset", "embedding", "layers", "loss", "optimizer", "schedule", "training")
     return (
         tuple([id(getattr(settings, name)) for name in names]),
         (settings.device, settings.dtype, settings.engine),
         (prepared.task, prepared.num_features, len(prepared.train)),
+        prepared.groups.sizes if prepared.groups is not None else None,
         len(prepared.val) if prepared.val is not None else 0,
     )
 
@@ -200,10 +212,11 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
     layers = settings.layers
     splits = {name: getattr(prepared, name) for name in ("train", "val", "test")}
     return (
-        ("model.hidden", tuple(layer.units for layer in layers[:-1])),
+        ("model.hidden", tuple(hidden_widths(layers))),
         ("activation", tuple(_kind(layer.activation) for layer in layers[:-1])),
         ("bias", tuple(layer.bias for layer in layers)),
         ("normalization", tuple(layer.normalization for layer in layers)),
+        ("blocks", tuple(layer.blocks for layer in layers)),
         *((name, _kind(getattr(settings, name))) for name in ("loss", "optimizer", "schedule")),
         ("training", _kind(settings.training, MEMBER_OPTIONS)),
         ("device", settings.device),
@@ -301,11 +314,5 @@ def build_population(members: Sequence[PreparedMember]) -> tuple[Population, str
 
 
 def _num_weights(layers: Sequence[Layer], prepared: Prepared) -> int:
-    widths = [
-        prepared.num_features,
-        *(
-            layer.units or prepared.task.num_classes or prepared.task.num_targets
-            for layer in layers
-        ),
-    ]
-    return sum(a * b for a, b in itertools.pairwise(widths))
+    num_outputs = prepared.task.num_classes or prepared.task.num_targets
+    return sum(weights_by_layer(layers, prepared.num_features, num_outputs))

@@ -143,6 +143,8 @@ class Session:
     def _build(self, numbers: Sequence[int]) -> Group:
         members = [self.members[number] for number in numbers]
         check_engine(members[0].settings, self._process_group is not None)
+        for member in members:
+            member.settings.check_lr_factors()
         population, reason = build_population(members)
         group = self._add(population, numbers, members[0].settings.engine)
         group.device_reason = reason

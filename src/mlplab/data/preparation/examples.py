@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplab.data import folding
+from mlplab.data.feature_groups import FeatureGroups
 from mlplab.data.input_features import InputFeatures, resolve
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.splitting import split_rows
@@ -33,11 +34,12 @@ class Examples:
     """The scaled examples of one split (train, val or test).
 
     Attributes:
-        x: features, float64 [N, F].
+        x: the inputs of the network, float64 [N, F].
         y: labels int64 [N] (classification) or scaled values float64 [N, T] (regression).
         weights: the weight of each example [N].
         mask: bool [N], False for padding rows.
-        columns: the unscaled columns, float64 [N, R], from which features are computed, if any are.
+        columns: the unscaled columns, float64 [N, R], from which features are computed, if any are,
+            or of which the features are encodings.
     """
 
     x: Floats
@@ -71,6 +73,7 @@ class Prepared:
         data_hash: the hash of the table before splitting and scaling.
         encoder: from the columns of a file to features, if the data comes from one.
         input_features: from (encoded) columns to features, if some are computed.
+        groups: from scaled features to the inputs of the network, if it embeds some of them.
         report: observations about the file, if the data comes from one.
         test_rows: in a cross-validation, the row numbers of the fold's test split in the table.
     """
@@ -89,13 +92,21 @@ class Prepared:
     report: DataReport | None = None
     test_rows: Ints | None = None
     input_features: InputFeatures | None = None
+    groups: FeatureGroups | None = None
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the inputs of the network: the features, or what encodes them."""
+        names = self.feature_names
+        return self.groups.input_names(names) if self.groups is not None else names
 
     @property
     def num_features(self) -> int:
-        return len(self.feature_names)
+        """The number of inputs of the network."""
+        return self.groups.num_inputs if self.groups is not None else len(self.feature_names)
 
 
-def _made(dataset: Dataset, seed: int) -> Any:
+def made_table(dataset: Dataset, seed: int) -> Any:
     """The table of a dataset. Raises DataError if its `make` returns something else."""
     table = dataset.make(numpy_generator(seed, "data"))
     if not hasattr(table, "content_hash"):
@@ -118,7 +129,7 @@ def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepar
         DataError: if the data cannot be read, split or scaled.
     """
     seed = seed if dataset.seed is None else dataset.seed
-    table: Any = _made(dataset, seed)
+    table: Any = made_table(dataset, seed)
     split_rng = numpy_generator(seed, "split")
     if isinstance(table, Table):
         return prepare_table(table, dataset, split_rng, target_scaling_default)
@@ -147,7 +158,7 @@ def prepare_folds(
     scaled by its train split. Raises DataError if the table cannot be folded.
     """
     seed = seed if dataset.seed is None else dataset.seed
-    table: Any = _made(dataset, seed)
+    table: Any = made_table(dataset, seed)
     rng = numpy_generator(seed, "folds")
     data_hash = table.content_hash()
     if isinstance(table, Table):

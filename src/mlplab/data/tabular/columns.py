@@ -20,6 +20,8 @@ from mlplab.errors import DataError
 NUMBER, BOOLEAN, CATEGORY, DATE, TEXT = "number", "boolean", "category", "date", "text"
 MAX_CATEGORIES = 100
 """A column of strings with more distinct values than this, or than half of its rows, is text."""
+MAX_EMBEDDED_CATEGORIES = 5000
+"""The same where the network learns a vector for each category."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Column:
     kind: str
 
 
-def kind_of(values: Series, date_format: str | None = None) -> str:
+def kind_of(
+    values: Series, date_format: str | None = None, max_categories: int = MAX_CATEGORIES
+) -> str:
     """Return the kind of a column, from its type and its number of distinct values.
 
     Strings are dates if all of them are written as in ISO 8601, or in `date_format`. Raises
@@ -59,8 +63,8 @@ def kind_of(values: Series, date_format: str | None = None) -> str:
     for cell_type in cell_types:
         if cell_type.__hash__ is None:
             raise _unsupported(values, f"cells of type {cell_type.__name__}")
-    max_categories = min(MAX_CATEGORIES, max(2, len(present) // 2))
-    return CATEGORY if present.nunique() <= max_categories else TEXT
+    most = min(max_categories, max(2, len(present) // 2))
+    return CATEGORY if present.nunique() <= most else TEXT
 
 
 def parse_quantities(values: Series, kind: str, where: str) -> Floats:
@@ -95,8 +99,10 @@ def feature_columns(
             of text are listed.
     """
     columns, refusals = [], []
+    embeds = dataset.encode in ("embed", "auto")
+    most = MAX_EMBEDDED_CATEGORIES if embeds else MAX_CATEGORIES
     for name in names:
-        kind = _configured_kind(name, dataset) or kind_of(frame[name], dataset.date_format)
+        kind = _configured_kind(name, dataset) or kind_of(frame[name], dataset.date_format, most)
         if kind == TEXT:
             refusals.append(_text_message(frame[name], source))
         elif kind == NUMBER:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mlplab.data import feature_groups
+from mlplab.data.feature_groups import FeatureGroup
 from mlplab.data.table import DataFrame, Floats, Series
 from mlplab.data.tabular.cell_errors import check_numbers, first_row, refuse_empty_cells
 from mlplab.data.tabular.cells import (
@@ -26,6 +28,8 @@ from mlplab.data.tabular.csv import release_unused_memory
 from mlplab.errors import DataError
 
 MISSING_CATEGORY = "(missing)"
+OTHER_CATEGORY = "(other)"
+"""Stands for rare categories (dataset.min_frequency), and for those that training did not see."""
 DATE_FIELDS = ("year", "month", "day", "day_of_week", "hour")
 
 _STORED_KEYS = {"words": "categories", "parts": "date_fields"}
@@ -44,7 +48,10 @@ class ColumnEncoder:
         categories: the categories seen in training.
         ordinal: whether a category becomes one number instead of one feature per category.
         neutral: the features of a category that training did not see: their means over the train
-            rows, so that it moves the prediction neither way.
+            rows, so that it moves the prediction neither way, or those of the category "(other)"
+            if there is one.
+        outputs: the length of the vector that the network learns for each category; 0 if it takes
+            the features themselves.
         date_format: how dates are written; None is ISO 8601.
         date_fields: the fields of a date that become features, of DATE_FIELDS.
         quantiles: for numbers scaled by rank, the values at evenly spaced ranks [Q].
@@ -62,6 +69,7 @@ class ColumnEncoder:
     categories: tuple[str, ...] = ()
     ordinal: bool = False
     neutral: tuple[float, ...] = ()
+    outputs: int = 0
     date_format: str | None = None
     date_fields: tuple[str, ...] = ()
     quantiles: tuple[float, ...] = ()
@@ -89,6 +97,20 @@ class ColumnEncoder:
         num_values = len(self.features) - num_other
         return [is_quantity.get(self.kind, False)] * num_values + [False] * num_other
 
+    @property
+    def groups(self) -> list[FeatureGroup]:
+        """The groups of the features; numbers and fields of dates are numbers, and the features of
+        a category that the network embeds are one group.
+        """
+        if self.outputs:
+            size = len(self.features)
+            return [FeatureGroup(feature_groups.CATEGORY, size, self.outputs)]
+        num_other = self.indicator + self.spare
+        num_values = len(self.features) - num_other
+        is_number = self.kind in (NUMBER, DATE)
+        kind = feature_groups.NUMBER if is_number else feature_groups.OTHER
+        return [FeatureGroup(kind)] * num_values + [FeatureGroup(feature_groups.OTHER)] * num_other
+
     def apply(self, values: Series, source: str) -> Floats:
         """Return the features [N, F] of a column.
 
@@ -111,7 +133,9 @@ class ColumnEncoder:
         cells = {"filled in because they are empty": values[values.isna()]}
         if self.kind == CATEGORY:
             known_N = present.map(category_text).isin(category_codes(self.categories))
-            cells["of a category that training did not see"] = present[~known_N.to_numpy(bool)]
+            rare = ", or saw too rarely" if OTHER_CATEGORY in self.categories else ""
+            unknown = f"of a category that training did not see{rare}"
+            cells[unknown] = present[~known_N.to_numpy(bool)]
             if MISSING_CATEGORY in self.categories:
                 del cells["filled in because they are empty"]
         elif (
@@ -141,6 +165,7 @@ class ColumnEncoder:
             "neutral": list(self.neutral),
             "date_format": self.date_format,
             "range": None if self.low is None else [self.low, self.high],
+            **({"outputs": self.outputs} if self.outputs else {}),
             **({"spare": self.spare} if self.spare else {}),
         }
 
@@ -189,17 +214,14 @@ class ColumnEncoder:
             .fillna(len(self.categories))
             .to_numpy(np.int64)
         )
-        return category_table(self, self.categories)[code_N], missing_N
-
-
-def category_table(column: ColumnEncoder, categories: Sequence[str]) -> Floats:
-    """Return the features of each of the categories, and of an unknown one last: [C + 1, F]."""
-    num_known = len(column.categories)
-    known = np.arange(num_known)[:, None] if column.ordinal else np.eye(num_known)
-    table = np.vstack([known, column.neutral])
-    index_of = {category: i for i, category in enumerate(column.categories)}
-    rows = [index_of.get(category, num_known) for category in categories]
-    return np.asarray(table[[*rows, num_known]], np.float64)
+        is_known_N = code_N < len(self.categories)
+        if self.ordinal:
+            features_NF = code_N[:, None].astype(np.float64)
+        else:
+            features_NF = np.zeros((len(code_N), len(self.categories)))
+            features_NF[is_known_N, code_N[is_known_N]] = 1.0
+        features_NF[~is_known_N] = self.neutral
+        return features_NF, missing_N
 
 
 def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str, first: int = 0) -> None:
@@ -300,16 +322,22 @@ class Encoder:
 
 
 def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
-    """Pad encoders of the same columns, fitted on different rows, to equal numbers of features."""
+    """Pad encoders of the same columns, fitted on different rows, to equal numbers of features. A
+    category that the network embeds in one of them is embedded in all.
+    """
     widths = [
         max(len(column.features) for column in columns)
+        for columns in zip(*(encoder.columns for encoder in encoders), strict=True)
+    ]
+    outputs = [
+        max(column.outputs for column in columns)
         for columns in zip(*(encoder.columns for encoder in encoders), strict=True)
     ]
     return [
         Encoder(
             tuple(
-                replace(column, spare=width - len(column.features))
-                for column, width in zip(encoder.columns, widths, strict=True)
+                replace(column, spare=width - len(column.features), outputs=size)
+                for column, width, size in zip(encoder.columns, widths, outputs, strict=True)
             ),
             encoder.markers,
         )

@@ -12,7 +12,13 @@ import numpy as np
 from mlplab.data.table import DataFrame, Floats, Series
 from mlplab.data.tabular.cells import category_text, parse_dates
 from mlplab.data.tabular.columns import CATEGORY, DATE, NUMBER, Column, parse_quantities
-from mlplab.data.tabular.encoder import DATE_FIELDS, MISSING_CATEGORY, ColumnEncoder, Encoder
+from mlplab.data.tabular.encoder import (
+    DATE_FIELDS,
+    MISSING_CATEGORY,
+    OTHER_CATEGORY,
+    ColumnEncoder,
+    Encoder,
+)
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 
@@ -78,15 +84,22 @@ def _fit_column(
 def _fit_categories(values: Series, name: str, dataset: TabularDataset) -> ColumnEncoder:
     impute = dataset.missing == "impute"
     texts = values.map(category_text, na_action="ignore").astype(object)
-    categories = sorted(set(texts.dropna()))
+    seen = sorted(set(texts.dropna()))
     if impute and values.isna().any():
-        categories.append(MISSING_CATEGORY)
+        seen.append(MISSING_CATEGORY)
         texts = texts.fillna(MISSING_CATEGORY)
-    share_of = texts.value_counts(normalize=True)
-    shares_C = np.array([share_of[category] for category in categories], np.float64)
+    rows_of = texts.value_counts()
+    categories = [c for c in seen if rows_of[c] >= (dataset.min_frequency or 1)]
+    shares_C = np.array([rows_of[c] for c in categories], np.float64) / rows_of.sum()
+    if len(categories) < len(seen):
+        categories.append(OTHER_CATEGORY)
+        shares_C = np.eye(len(categories))[-1]
     ordinal = dataset.encode == "ordinal"
     neutral = (
         (float(shares_C @ np.arange(len(categories))),) if ordinal else tuple(shares_C.tolist())
+    )
+    embeds = dataset.encode == "embed" or (
+        dataset.encode == "auto" and len(categories) > dataset.max_onehot
     )
     return ColumnEncoder(
         name,
@@ -95,6 +108,7 @@ def _fit_categories(values: Series, name: str, dataset: TabularDataset) -> Colum
         categories=tuple(categories),
         ordinal=ordinal,
         neutral=neutral,
+        outputs=dataset.embedding_size if embeds else 0,
     )
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from mlplab.data.input_features import EXAMPLES
 from mlplab.data.table import Dataset, check_names
 from mlplab.errors import FieldError
-from mlplab.schema import anything, choice, flag, text
+from mlplab.schema import anything, choice, flag, integer, text
 
 SCALINGS = ("standard", "minmax", "robust", "quantile", "none")
 
@@ -47,9 +47,23 @@ class TabularDataset(Dataset):
     )
     encode: str = choice(
         "onehot",
-        ("onehot", "ordinal"),
-        "one feature per category, or one number; a category that training did not see is encoded"
-        " as the mean of those that it saw",
+        ("onehot", "ordinal", "embed", "auto"),
+        "one feature per category (onehot), one number (ordinal), or a vector that the network"
+        " learns for each category (embed); auto is onehot up to max_onehot categories, else embed;"
+        " a category that training did not see is encoded as the mean of those that it saw",
+    )
+    max_onehot: int = integer(
+        9, "encode=auto: the most categories with one feature each", at_least=1
+    )
+    embedding_size: int = integer(
+        8, "encode=embed and auto: the length of the learned vector of a category", at_least=1
+    )
+    min_frequency: int | None = integer(
+        None,
+        "categories in fewer train rows than this are one, (other), which also stands for those"
+        " that training did not see; null keeps all",
+        at_least=1,
+        optional=True,
     )
     missing: str = choice(
         "refuse",

@@ -20,6 +20,8 @@ typedef double (*Metric)(int, int, const T *); /* of a member and a split, given
 
 #include "population.h"
 #include "products.h"
+#define NARROW 16       /* outputs of a layer below which its gradient sums over lanes in trees */
+#include "layer_blocks.h"
 #include "order.h"
 #include "dropout.h"
 #include "normalization.h"
@@ -30,7 +32,6 @@ typedef double (*Metric)(int, int, const T *); /* of a member and a split, given
 #define NUMBERS 8       /* numbers of a component, at most; the last one may be learned */
 #define STATES 8        /* state tensors of an optimizer, at most */
 #define SCRATCH_ROWS 8  /* numbers that the function of a loss stores for each output, at most */
-#define NARROW 16       /* outputs of a layer below which its gradient sums over lanes in trees */
 
 enum { RUNNING, FINISHED, STOPPED, DIVERGED };
 
@@ -186,6 +187,13 @@ static const T *forward(const Member *m, Work *work, const T *theta, const T *x,
   const Population *p = m->p;
   for (int l = 0; l < p->num_layers; l++) {
     const int inputs = p->widths[l], outputs = p->widths[l + 1], n = outputs * LANE;
+    if (has_blocks(p, l)) {
+      double memory[NUMBERS];
+      blocks_forward(p, l, theta, l ? work->h[l] : x, work->z[l + 1]);
+      activate_blocks(p, l, work->z[l + 1], work->h[l + 1], trains ? work->d[l + 1] : 0,
+                      activation_numbers(m, l, theta, memory));
+      continue;
+    }
     product(outputs, inputs, theta + p->weights[l], 1, outputs, l ? work->h[l] : x,
             p->biases[l] < 0 ? 0 : theta + p->biases[l], 0, work->z[l + 1]);
     if (is_normalized(p, l)) normalize_layer(m, work, theta, l, trains);
@@ -250,28 +258,44 @@ static void learned_gradient(const Member *m, Work *work, int l) {
   work->gradient[p->learned[l - 1]] += (T)sum;
 }
 
+/* Adds the gradient of the parameters of a layer, given that by its pre-activations. */
+static void layer_gradient(const Member *m, Work *work, const T *theta, int l, T *dz) {
+  const Population *p = m->p;
+  const int inputs = p->widths[l], outputs = p->widths[l + 1];
+  T *gradient = work->gradient + p->weights[l];
+  if (has_blocks(p, l)) {
+    blocks_gradient(p, l, work->h[l], dz, work->gradient, work->turned);
+    return;
+  }
+  if (is_normalized(p, l)) normalize_layer_backward(m, work, theta, l, dz);
+  if (p->biases[l] >= 0 && !is_batch_normalized(p, l)) /* it is 0: the mean is subtracted */
+    bias_gradient(outputs, dz, work->gradient + p->biases[l]);
+  if (outputs < NARROW)
+    narrow_gradient(inputs, outputs, work->h[l], dz, gradient);
+  else
+    wide_gradient(inputs, outputs, work->h[l], dz, gradient, work->turned);
+}
+
 static void backward(const Member *m, Work *work, const T *theta, T *dz) {
   const Population *p = m->p;
   for (int l = p->num_layers - 1; l >= 0; l--) {
     const int inputs = p->widths[l], outputs = p->widths[l + 1];
-    T *gradient = work->gradient + p->weights[l];
-    if (is_normalized(p, l)) normalize_layer_backward(m, work, theta, l, dz);
-    if (p->biases[l] >= 0 && !is_batch_normalized(p, l)) /* it is 0: the mean is subtracted */
-      bias_gradient(outputs, dz, work->gradient + p->biases[l]);
-    if (outputs < NARROW)
-      narrow_gradient(inputs, outputs, work->h[l], dz, gradient);
-    else
-      wide_gradient(inputs, outputs, work->h[l], dz, gradient, work->turned);
+    layer_gradient(m, work, theta, l, dz);
     if (!l) return;
     const int learns = p->learned[l - 1] >= 0;
     if (learns) {
       double memory[NUMBERS];
       p->activation_slopes[l - 1](inputs * LANE, work->z[l], work->h[l],
                                   activation_numbers(m, l - 1, theta, memory));
+      if (has_blocks(p, l - 1)) clear_copies(p, l - 1, work->h[l]);
       if (p->dropout) drop(m, work, l - 1, work->h[l], 0);
     }
-    product(inputs, outputs, theta + p->weights[l], outputs, 1, dz, 0, learns ? 0 : work->d[l],
-            work->z[l]);
+    const T *times = learns ? 0 : work->d[l];
+    if (has_blocks(p, l))
+      blocks_backward(p, l, theta, dz, times, work->z[l], work->turned);
+    else
+      product(inputs, outputs, theta + p->weights[l], outputs, 1, dz, 0, times,
+              work->z[l]);
     if (learns) learned_gradient(m, work, l);
     dz = work->z[l];
   }
@@ -282,7 +306,7 @@ static double penalty(const Member *m, Work *work, const T *theta) {
   const T l1 = p->l1[m->k], l2 = p->l2[m->k];
   double total = 0;
   for (int l = 0; l < p->num_layers; l++) {
-    const int first = p->weights[l], end = first + p->widths[l] * p->widths[l + 1];
+    const int first = p->weights[l], end = first + p->num_weights[l];
     for (int q = first; q < end; q++) {
       const T sign = (T)((theta[q] > 0) - (theta[q] < 0));
       work->gradient[q] = work->gradient[q] + theta[q] * l2 + sign * l1;
@@ -615,6 +639,31 @@ static double with_plateau(const Member *m, double lr) {
   return p->plateau_factor ? p->base_lr[m->k] * (lr * p->plateau_factor[m->k]) : lr;
 }
 
+/* The update of the optimizer, section by section if the learning rate is not that of all
+   parameters. A state that has one number for all of them is the same for each section. */
+static void update(const Member *m, Work *work, int64_t step, double rate) {
+  const Population *p = m->p;
+  if (!p->lr_factors) {
+    p->optimizer(p->num_parameters, m->theta, work->gradient, m->states, step, rate,
+                 m->optimizer_numbers);
+    return;
+  }
+  const double *factors = p->lr_factors + (size_t)m->k * p->num_sections;
+  char before[STATES][sizeof(double)];
+  void *states[STATES];
+  for (int s = 0, first = 0; s < p->num_sections; first = p->sections[s++]) {
+    for (int i = 0; i < p->num_states; i++) {
+      const int stride = p->state_strides[i];
+      states[i] = (char *)m->states[i] + (size_t)stride * first;
+      if (stride) continue;
+      if (s) memcpy(states[i], before[i], p->state_sizes[i]);
+      else memcpy(before[i], states[i], p->state_sizes[i]);
+    }
+    p->optimizer(p->sections[s] - first, m->theta + first, work->gradient + first, states, step,
+                 rate * factors[s], m->optimizer_numbers);
+  }
+}
+
 /* The learning rates of a member in this stretch, one for each unit of the schedule. */
 static const double *rates_of(const Member *m) {
   const Population *p = m->p;
@@ -664,8 +713,7 @@ static void train(const Member *m, Work *work, Order *order) {
     p->objectives[m->k * interval + done % interval] =
         objective(m, work, theta, order, first, p->batch_size < rest ? p->batch_size : rest);
     if (is_event) memcpy(work->before, m->theta, p->num_parameters * sizeof(T));
-    p->optimizer(p->num_parameters, m->theta, work->gradient, m->states, step, rate,
-                 m->optimizer_numbers);
+    update(m, work, step, rate);
     if (p->average) update_average(m, step);
     if (!is_event) continue;
     int event = 0;

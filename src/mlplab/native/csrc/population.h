@@ -1,5 +1,6 @@
 /* The members of a group, as the kernel sees them: K members, L layers, P parameters, N examples,
-   F features, C outputs, Y targets, U units of the schedule in a stretch, E evaluations, M columns.
+   F features, C outputs, Y targets, U units of the schedule in a stretch, E evaluations, M columns,
+   S sections of theta.
    Blocks are [unit][LANE], one example per lane. Python reads this file: one field per line. */
 typedef struct {
   int num_members;
@@ -8,6 +9,7 @@ typedef struct {
   int num_targets; /* 0: the targets are classes */
   int num_parameters;
   int num_states;
+  int num_sections;
   int num_columns;
   int batch_size;
   int num_train;
@@ -30,6 +32,10 @@ typedef struct {
   int64_t last_step; /* the last step of this stretch */
   const int *widths; /* [L + 1] */
   const int *weights; /* [L] offset in theta */
+  const int *num_weights; /* [L] */
+  const int *first_blocks; /* [L + 1] index in layer_blocks, of layers of blocks; or 0: of none */
+  const int *layer_blocks; /* structures LayerBlocks */
+  const int *are_partitions; /* [L] whether the blocks read each column of their input once */
   const int *biases; /* [L] offset in theta, -1: no bias */
   const int *norm_scales; /* [L] offset in theta, -1: no normalization; or 0: in no layer */
   const int *norm_shifts; /* [L] offset in theta */
@@ -50,6 +56,9 @@ typedef struct {
   const int64_t *dropout_keys; /* [K] */
   const double *lr; /* [K][U]; with a plateau, without the factors base_lr and plateau_factor */
   const double *base_lr; /* [K] */
+  const double *lr_factors; /* [K][S] of the learning rate in each section of theta, or 0: all 1 */
+  const int *sections; /* [S] ends in theta of the parameters with one factor */
+  const int *state_strides; /* bytes of a parameter in each state, 0: it has one number */
   const double *plateau; /* [K] structures Plateau */
   double *plateau_best; /* [K] */
   double *plateau_bad; /* [K] evaluations */

@@ -124,7 +124,8 @@ def _weights(
         axes.add_collection(
             LineCollection(
                 [[start, end] for start in positions[i] for end in positions[i + 1]],
-                linewidths=0.2 + 4.0 * np.abs(shown).ravel() / largest,
+                # no line between units that a block layer does not connect
+                linewidths=np.where(shown == 0, 0, 0.2 + 4.0 * np.abs(shown) / largest).ravel(),
                 colors=[POSITIVE if value > 0 else NEGATIVE for value in shown.flat],
                 alpha=0.55,
                 zorder=1,
@@ -205,7 +206,7 @@ def _names(axes: Axes, study: Study, column: Column, positions: list[tuple[float
     if column.layer and not last:
         return
     names = (
-        study.prepared.feature_names
+        study.prepared.input_names
         if column.layer == 0
         else study.classes or study.prepared.target_names
     )

@@ -17,7 +17,7 @@ SIZE = 1.05  # of an image, in inches
 @picture()
 def weights(study: Study, frame: int) -> Figure | None:
     """The weights of the units of the first layer as images: what each of them looks for."""
-    side = image_side(study.prepared.feature_names)
+    side = None if study.network.layers[0].blocks else image_side(study.prepared.input_names)
     if side is None:
         return None
     layers = [weight for weight, _ in study.weights(frame)]

@@ -26,6 +26,7 @@ from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.terminal.suggested import train_arguments
 from mlplab.tracking import EventWriter
 from mlplab.training import DataCache, Outcome
+from mlplab.training.embedding import with_embedding
 
 State = dict[str, Tensor]
 Weights = tuple[Tensor, dict[str, Tensor]]
@@ -63,9 +64,11 @@ class JobFolders:
         settings = _with_command(job.settings, self.plan, job)
         if record.outcome is None:
             return settings
+        preprocessing = self.preprocessing(record)
+        num_inputs = len(preprocessing.input_names)
         return dataclasses.replace(
-            settings,
-            loss=resolve_auto_loss(settings.loss, self.preprocessing(record).task),
+            with_embedding(settings, preprocessing.groups, num_inputs),
+            loss=resolve_auto_loss(settings.loss, preprocessing.task),
             engine=str(record.summary["engine"]),
         )
 
@@ -99,13 +102,14 @@ class JobFolders:
                 layer.units,
                 type(layer.activation),
                 layer.bias,
+                layer.blocks,
                 layer.normalization,
                 not layer.dropout,
             )
             for layer in settings.layers
         ]
         outputs = settings.loss.num_outputs(preprocessing.task)
-        return tuple(layers), len(preprocessing.feature_names), outputs, weights[0].dtype
+        return tuple(layers), len(preprocessing.input_names), outputs, weights[0].dtype
 
     def write(self, folder: Path, record: JobRecord) -> None:
         """Create the folder and write the files of a job."""

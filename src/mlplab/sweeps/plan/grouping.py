@@ -65,7 +65,8 @@ class Representatives:
             getattr(settings.validation, "folds", None),
             getattr(settings.validation, "repeats", None),
         )
-        data_key = repr((type(dataset), fixed, settings.loss.original_units, fold_spec))
+        units = settings.loss.original_units
+        data_key = repr((type(dataset), fixed, units, fold_spec, settings.grouping))
         try:
             prepared: Prepared = self._cache.prepared(self._first.get(data_key, settings))
         except ValueError:

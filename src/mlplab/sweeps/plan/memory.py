@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from mlplab.network.layer import weights_by_layer
 from mlplab.settings import Settings
 from mlplab.sweeps.plan.grouping import MAX_ON_CPU, MAX_ON_CUDA
 from mlplab.training import PreparedMember
@@ -26,7 +26,9 @@ MAX_MEMORY_FRACTION = 0.5
 
 def num_parameters(member: PreparedMember) -> int:
     """Number of weights and biases of one network, without the few of normalization layers."""
-    return sum((a + 1) * b for a, b in itertools.pairwise(_widths(member)))
+    widths = _widths(member)
+    weights = weights_by_layer(member.settings.layers, widths[0], widths[-1])
+    return sum(weights) + sum(widths[1:])
 
 
 def _widths(member: PreparedMember) -> list[int]:

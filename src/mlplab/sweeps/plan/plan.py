@@ -17,6 +17,7 @@ from mlplab.config.override_lines import split
 from mlplab.config.run_dir import typed_outputs
 from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
+from mlplab.network.layer import hidden_widths
 from mlplab.runs.hparams import HParams
 from mlplab.settings import Settings
 from mlplab.sweeps.plan import memory
@@ -258,7 +259,10 @@ def _components(settings: Settings) -> Hashable:
     """Everything that a representative depends on: the objects that jobs share, and the choice of
     the engine.
     """
-    names = ("dataset", "layers", "loss", "optimizer", "schedule", "training", "validation")
+    names = (
+        *("dataset", "embedding", "layers", "loss", "optimizer", "schedule", "training"),
+        "validation",
+    )
     ids = tuple([id(getattr(settings, name)) for name in names])
     return ids, settings.device, settings.dtype, settings.engine, settings.config.get("engine")
 
@@ -368,9 +372,7 @@ def _size(members: Sequence[PreparedMember | None]) -> tuple[int, int]:
 def _as_override(label: str, settings: Settings) -> str | None:
     """The override by which a user sets the label's value, or None if there is none."""
     if label == "model.hidden":
-        return (
-            f"model.hidden={'-'.join(str(layer.units) for layer in settings.layers[:-1]) or '[]'}"
-        )
+        return f"model.hidden={'-'.join(map(str, hidden_widths(settings.layers))) or '[]'}"
     if label in settings.config and isinstance(settings.config[label], dict):
         return f"{label}={settings.choice(label)}"
     if label in ("device", "dtype") or (label == "engine" and settings.engine != "auto"):

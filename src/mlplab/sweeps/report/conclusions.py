@@ -56,7 +56,13 @@ class Conclusions:
             return []
         comparisons = self.comparisons
         if not comparisons.has_tests:
-            return ["The configurations cannot be compared: that takes at least two seeds each."]
+            metric = self.results.headline
+            return [
+                "The configurations cannot be compared: that takes at least two seeds each."
+                if sum(group.statistics(metric).n > 1 for group in self.results.groups) < 2
+                else "The configurations are not compared: they differ by the same amount for every"
+                " seed, from which no error can be estimated."
+            ]
         like = comparisons.num_like_best
         verdict = (
             f"No configuration is distinguishable from the best of {number}"

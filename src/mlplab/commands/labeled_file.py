@@ -1,0 +1,51 @@
+"""Rows of a file with their targets, for commands that measure a run on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlplab.data.tabular.sniffing import Format
+    from mlplab.model.preprocessing import Preprocessing
+
+
+def read_labeled(
+    preprocessing: Preprocessing, path: Path, form: Format
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the rows of a file, and their targets: classes, int64 [N], or values in the units of
+    the target, float64 [N, T].
+
+    Raises DataError if the file cannot be read, lacks the target, or has a class that training did
+    not see.
+    """
+    from mlplab.data.tabular import roles
+    from mlplab.data.tabular.cell_errors import refuse_cells
+    from mlplab.data.tabular.cells import category_text
+    from mlplab.data.tabular.columns import require_column
+    from mlplab.data.tabular.streaming import read_chunks
+
+    targets = preprocessing.target_names
+    classes, values = (targets, ()) if preprocessing.task.classifies else ((), targets)
+    chunks = list(read_chunks(path, form, preprocessing.encoder, classes, values))
+    import pandas as pd  # here, since reading names the extra if it is missing
+
+    frame = pd.concat(chunks)
+    for name in targets:
+        require_column(name, list(frame.columns), str(path), "target")
+    if not preprocessing.task.classifies:
+        return frame, roles.regression_targets(frame, targets, str(path))
+    code_of_text = {category_text(name): c for c, name in enumerate(preprocessing.class_names)}
+    cells = frame[targets[0]]
+    labels = cells.map(category_text)
+    refuse_cells(
+        ~labels.isin(code_of_text).to_numpy(),
+        cells,
+        f"{path}, target '{targets[0]}'",
+        f"a class of this run ({', '.join(preprocessing.class_names)})",
+    )
+    return frame, labels.map(code_of_text).to_numpy(np.int64)
