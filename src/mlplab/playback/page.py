@@ -61,6 +61,22 @@ def repeat_command(run: Run) -> str:
     return train_command(overrides, flags)
 
 
+def _calibration(study: Study) -> str:
+    """The calibration error of a classifier, next to that of a calibrated one."""
+    if not study.classifies:
+        return ""
+    points, probabilities_NC = study.evaluate(study.best_frame)
+    if not np.isfinite(probabilities_NC).all():
+        return ""
+    result = reliability(probabilities_NC, points.y.astype(np.int64))
+    return f" · ece {result.ece:.3g} (calibrated: up to {result.ece_95:.3g})"
+
+
+def _accuracies(run: Run) -> tuple[str, ...]:
+    names = "test/accuracy", "test/balanced_accuracy"
+    return names if accuracy_flatters(*map(run.metrics.get, names)) else names[:1]
+
+
 def _explanation(folder: Path) -> dict[str, object] | None:
     """Return the pictures of what `mlplab explain` wrote and the slices that it named; None if it
     wrote nothing.
@@ -76,22 +92,6 @@ def _explanation(folder: Path) -> dict[str, object] | None:
         for ground, path in pictures.items()
     }
     return {"lines": slice_lines(read_json(folder / EXPLAIN_FILE)), **encoded}
-
-
-def _calibration(study: Study) -> str:
-    """The calibration error of a classifier, next to that of a calibrated one."""
-    if not study.classifies:
-        return ""
-    points, probabilities_NC = study.evaluate(study.best_frame)
-    if not np.isfinite(probabilities_NC).all():
-        return ""
-    result = reliability(probabilities_NC, points.y.astype(np.int64))
-    return f" · ece {result.ece:.3g} (calibrated: up to {result.ece_95:.3g})"
-
-
-def _accuracies(run: Run) -> tuple[str, ...]:
-    names = "test/accuracy", "test/balanced_accuracy"
-    return names if accuracy_flatters(*map(run.metrics.get, names)) else names[:1]
 
 
 def _facts(run: Run) -> str:

@@ -123,20 +123,6 @@ class Run:
             raise ValueError("this run predicts values, not classes: use predict")
         return np.asarray(self.scores(self.preprocessing.features(x_NF)).argmax(-1))
 
-    def explain(self, split: str = "test", **options: Any) -> Explanation:
-        """Explain the network on a split of its data: importances, partial dependences, and slices
-        with a high error. `options` are `metric`, `repeats`, `num_dependences`, `groups` and `seed`
-        of `mlplab.explain.explanation.explain`.
-
-        Raises DataError if the data is gone or changed, and ConfigError for an unknown metric or
-        column.
-        """
-        from mlplab.explain.explanation import explain
-        from mlplab.runs.raw_split import raw_rows_of_run
-
-        rows = raw_rows_of_run(self.folder, self.settings, split)
-        return explain([self.model], rows, f"{len(rows):,} rows of the {split} split", **options)
-
     def predict_interval(
         self, x_NF: ArrayLike, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -176,6 +162,20 @@ class Run:
         return intervals_of(
             self.folder, self.settings, self.model, prepared, cache, split, optimism
         )
+
+    def explain(self, split: str = "test", **options: Any) -> Explanation:
+        """Explain the network on a split of its data: importances, partial dependences, and slices
+        with a high error. `options` are `metric`, `repeats`, `num_dependences`, `groups` and `seed`
+        of `mlplab.explain.explanation.explain`.
+
+        Raises DataError if the data is gone or changed, and ConfigError for an unknown metric or
+        column.
+        """
+        from mlplab.explain.explanation import explain
+        from mlplab.runs.raw_split import raw_rows_of_run
+
+        rows = raw_rows_of_run(self.folder, self.settings, split)
+        return explain([self.model], rows, f"{len(rows):,} rows of the {split} split", **options)
 
     def __repr__(self) -> str:
         values = self.metrics
