@@ -34,21 +34,28 @@ class Facts:
         return cls(len(prepared.train), prepared.num_features, prepared.task)
 
 
+MANY_ROWS = 20_000
+"""From here on networks are wider and batches larger, as those of the literature (RealMLP, TabM)
+are: our own comparison has fewer rows.
+"""
+
+
 def hidden_widths(facts: Facts) -> list[int]:
-    """Two layers as wide as the table can use: below a thousand rows a narrower network predicts as
-    well and varies less; above five thousand a wider one is worth its time.
+    """Two layers of 128. On tables of 400 to 8,600 rows, 64-64 below 1,000 rows and 256-256 above
+    5,000 changed the error by +1.4 % (standard error 1.0 %), at twice the time.
     """
-    return [64, 64] if facts.rows < 1000 else [128, 128] if facts.rows < 5000 else [256, 256]
+    return [128, 128] if facts.rows < MANY_ROWS else [256, 256]
 
 
 def batch_size(facts: Facts) -> int:
-    """About 32 updates an epoch, as a power of two from 16 to 256: fewer are not enough for a small
-    table to learn in the epochs that a large one needs, more only cost time.
+    """About 32 updates an epoch, as a power of two from 32 to 128: a small table needs smaller
+    batches to learn in the epochs that a large one takes (-1.3 % against 128 for all tables, with a
+    standard error of 1.4 %). 256 was worse than 128 at 5,000 rows.
     """
-    size = 16
-    while size < 256 and size * 32 < facts.rows:
+    size = 32
+    while size < 128 and size * 32 < facts.rows:
         size *= 2
-    return size
+    return size if facts.rows < MANY_ROWS else 256
 
 
 RULES: Mapping[str, Callable[[Facts], Any]] = {
