@@ -46,12 +46,9 @@ class Experiment:
         recipe = {**DEFAULTS, **self.choices}
         for group in [group for group in values if group in COMPONENT_GROUPS]:
             name = str(typed.get(group, recipe[group]))
-            if group in _ALIKE:
-                known = choice_content(group, name)
-            elif name == recipe[group]:
+            if group not in _ALIKE and name == recipe[group]:
                 continue
-            else:
-                known = {}
+            known = list(choice_content(group, name)) if group in _ALIKE else []
             for key in [key for key in values[group] if key not in known]:
                 del values[group][key]
         choices = {group: name for group, name in self.choices.items() if group not in typed}
