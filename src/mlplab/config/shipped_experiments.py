@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TABLE = "table"
 """The experiment for a user's own table."""
-OWN_TABLES = ("file", "openml", "arrays")
+USER_TABLES = ("file", "openml", "arrays")
 """The datasets to which it applies by itself."""
 _OVERRIDE = "override /"
 _ALIKE = ("dataset", "training")
@@ -61,7 +61,7 @@ def with_default_experiment(overrides: Sequence[Override]) -> list[Override]:
     """
     if any(o.key_or_group == "experiment" for o in overrides):
         return list(overrides)
-    if typed_choices(overrides).get("dataset") not in OWN_TABLES:
+    if typed_choices(overrides).get("dataset") not in USER_TABLES:
         return list(overrides)
     return [*overrides, *parse_overrides([f"experiment={TABLE}"])]
 
