@@ -115,7 +115,7 @@ def test_a_typed_key_replaces_only_itself(path):
         ("model", "mlp"),
     ],
 )
-def test_another_choice_of_a_group_has_its_own_values(group, other):
+def test_another_choice_of_a_group_replaces_those_of_the_recipe(group, other):
     config = composed(f"{group}={other}")
     alone = compose([f"{group}={other}"]).config
     if group == "training":  # its choices share most keys
@@ -210,7 +210,7 @@ def test_a_sweep_stores_what_it_trained(table):
     assert len(again) == 2  # the same jobs, by their hashes
 
 
-def test_populations_of_unequal_tables_get_their_own_values(table):
+def test_populations_of_unequal_tables_get_different_values(table):
     pd.concat([table] * 20).to_csv("large.csv", index=False)
     lines = ["dataset=file", "dataset.target=y", "model.hidden=auto", "training.batch_size=auto"]
     small, large = with_auto_values(
@@ -248,7 +248,7 @@ def test_plan_prints_the_choices(table, capfd):
     assert "auto" not in first
 
 
-def test_the_estimators_keep_their_own_defaults():
+def test_the_estimators_keep_their_defaults():
     from mlplab.sklearn import MLPClassifier
 
     assert MLPClassifier().get_params()["optimizer"] == "adam"

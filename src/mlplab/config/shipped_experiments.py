@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TABLE = "table"
 """The experiment for a user's own table."""
-OWN_TABLES = ("file", "openml", "arrays")
+USER_TABLES = ("file", "openml", "arrays")
 """The datasets to which it applies by itself."""
 _OVERRIDE = "override /"
 _ALIKE = ("dataset", "training")
@@ -46,12 +46,9 @@ class Experiment:
         recipe = {**DEFAULTS, **self.choices}
         for group in [group for group in values if group in COMPONENT_GROUPS]:
             name = str(typed.get(group, recipe[group]))
-            if group in _ALIKE:
-                known = choice_content(group, name)
-            elif name == recipe[group]:
+            if group not in _ALIKE and name == recipe[group]:
                 continue
-            else:
-                known = {}
+            known = list(choice_content(group, name)) if group in _ALIKE else []
             for key in [key for key in values[group] if key not in known]:
                 del values[group][key]
         choices = {group: name for group, name in self.choices.items() if group not in typed}
@@ -64,7 +61,7 @@ def with_default_experiment(overrides: Sequence[Override]) -> list[Override]:
     """
     if any(o.key_or_group == "experiment" for o in overrides):
         return list(overrides)
-    if typed_choices(overrides).get("dataset") not in OWN_TABLES:
+    if typed_choices(overrides).get("dataset") not in USER_TABLES:
         return list(overrides)
     return [*overrides, *parse_overrides([f"experiment={TABLE}"])]
 

@@ -157,7 +157,8 @@ class Preprocessing:
         predicted = self.in_target_units(values)
         if self.task.classifies or self.target_bounds is None:
             return predicted
-        return np.clip(predicted, *self.target_bounds)
+        clamped: np.ndarray = np.clip(predicted, *self.target_bounds)
+        return clamped
 
     @property
     def _version(self) -> int:

@@ -34,21 +34,28 @@ class Facts:
         return cls(len(prepared.train), prepared.num_features, prepared.task)
 
 
+MANY_ROWS = 20_000
+"""From here on networks are wider and batches larger, as those of the literature (RealMLP, TabM)
+are: our own comparison has fewer rows.
+"""
+
+
 def hidden_widths(facts: Facts) -> list[int]:
-    """Two layers as wide as the table can use: below a thousand rows a narrower network predicts as
-    well and varies less; above five thousand a wider one is worth its time.
+    """Two layers of 128. On tables of 400 to 8,600 rows, 64-64 below 1,000 rows and 256-256 above
+    5,000 changed the error by +1.4 % (standard error 1.0 %), at twice the time.
     """
-    return [64, 64] if facts.rows < 1000 else [128, 128] if facts.rows < 5000 else [256, 256]
+    return [128, 128] if facts.rows < MANY_ROWS else [256, 256]
 
 
 def batch_size(facts: Facts) -> int:
-    """About 32 updates an epoch, as a power of two from 16 to 256: fewer are not enough for a small
-    table to learn in the epochs that a large one needs, more only cost time.
+    """About 32 updates an epoch, as a power of two from 32 to 128: a small table needs smaller
+    batches to learn in the epochs that a large one takes (-0.9 % against 128 for all tables, with a
+    standard error of 0.9 %). 256 was worse than 128 at 5,000 rows.
     """
-    size = 16
-    while size < 256 and size * 32 < facts.rows:
+    size = 32
+    while size < 128 and size * 32 < facts.rows:
         size *= 2
-    return size
+    return size if facts.rows < MANY_ROWS else 256
 
 
 RULES: Mapping[str, Callable[[Facts], Any]] = {
@@ -74,8 +81,8 @@ def resolved(settings: Settings, prepared: Prepared, memo: Memo) -> Settings:
     facts = Facts.of(prepared)
     groups = sorted({key.partition(".")[0] for key in keys})
     nodes = [settings.config.get(group) for group in groups]
-    parts = (settings.layers, settings.training, *nodes)
-    memo_key = (facts, *map(id, parts))
+    nodes_and_fields = (settings.layers, settings.training, *nodes)
+    memo_key = (facts, *map(id, nodes_and_fields))
     if memo_key not in memo:
         values = {key: RULES[key](facts) for key in keys}
         # the settings are kept, so that the ids in the key stay theirs

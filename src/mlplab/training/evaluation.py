@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,7 +101,7 @@ class Scoring:
 
     def select(self, rows: Tensor) -> Scoring:
         """The scoring of the members at `rows` (int64 indices)."""
-        units = {
+        units: dict[str, Any] = {
             name: value if value is None or len(value) == 1 else value[rows]
             for name, value in self.target_units.items()
         }

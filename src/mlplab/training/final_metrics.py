@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -117,7 +117,7 @@ def _scoring(populations: Sequence[Population]) -> Scoring:
     scoring = populations[0].scoring
     if scoring.target_scale is None or len(populations) == 1:
         return scoring
-    units = {
+    units: dict[str, Any] = {
         name: torch.cat(
             [
                 getattr(population.scoring, name).expand(population.num_members, -1, -1)
