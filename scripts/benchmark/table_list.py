@@ -59,9 +59,7 @@ def tables(path: Path = LIST) -> dict[str, Table]:
         of_task = {name: line for name, line in lines.items() if line["task"] == task}
         halves |= _halves({name: line.get("half") for name, line in of_task.items()})
     return {
-        name: Table(
-            name, **{**line, "ignore": tuple(line.get("ignore", ())), "half": halves[name]}
-        )
+        name: Table(name, **{**line, "ignore": tuple(line.get("ignore", ())), "half": halves[name]})
         for name, line in lines.items()
     }
 

@@ -171,9 +171,7 @@ def boosting(split: Split, config: Mapping[str, Any]) -> Array:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     kind = (
-        HistGradientBoostingClassifier
-        if split.table.classifies
-        else HistGradientBoostingRegressor
+        HistGradientBoostingClassifier if split.table.classifies else HistGradientBoostingRegressor
     )
     x = _typed(split, "train", "val")
     model = kind(categorical_features="from_dtype", random_state=split.seed, **config)

@@ -15,13 +15,11 @@ Results: TypeAlias = Mapping[tuple[str, str], Mapping[int, Mapping[str, Any]]]
 STAND_INS = {"realmlp_ce": "realmlp"}  # the same for regression, where it is not run again
 
 
-def paired_difference(
-    losses: Sequence[Floats], reference: Sequence[Floats]
-) -> tuple[float, float]:
+def paired_difference(losses: Sequence[Floats], reference: Sequence[Floats]) -> tuple[float, float]:
     """The mean difference of two methods' losses per test row and its standard error.
 
-    Both are lists with the losses [N] of each seed. The error is the larger one of that over the rows
-    within the seeds, and that over the seeds, whose test rows and starts differ.
+    Both are lists with the losses [N] of each seed. The error is the larger one of that over the
+    rows within the seeds, and that over the seeds, whose test rows and starts differ.
     """
     differences = [a - b for a, b in zip(losses, reference, strict=True)]
     means = np.array([d.mean() for d in differences])
@@ -60,24 +58,42 @@ def newest(lines: Sequence[Mapping[str, Any]]) -> Results:
 def report(
     lines: Sequence[Mapping[str, Any]], folder: Path, names: Sequence[str], methods: Sequence[str]
 ) -> str:
-    """Markdown: the score of each table and method, mean ranks, and paired differences."""
-    results = newest(lines)
+    """Markdown: the score of each table and method, mean ranks, and paired differences.
+
+    A table counts with the seeds that all methods have, and is left out if there is none.
+    """
+    results = dict(newest(lines))
     for name, stand_in in STAND_INS.items():
-        if name in methods:
-            results = {(t, name): r for (t, m), r in results.items() if m == stand_in} | results
+        for (table, method), by_seed in list(results.items()):
+            if method == stand_in and next(iter(by_seed.values()))["task"] == "regression":
+                results.setdefault((table, name), by_seed)
     methods = [m for m in methods if any((name, m) in results for name in names)]
-    names = [name for name in names if any((name, m) in results for m in methods)]
+    shared = {name: _shared_seeds(results, name, methods) for name in names}
+    results = {
+        (name, m): {seed: results[name, m][seed] for seed in shared[name]}
+        for name in names
+        for m in methods
+        if shared[name]
+    }
+    left_out = [name for name in names if not shared[name]]
+    names = [name for name in names if shared[name]]
     if not names:
-        return "No results."
+        return "No table has results of all methods."
+    missing = [f"Not measured with all methods: {', '.join(left_out)}.", ""] if left_out else []
     return "\n".join(
         [
             *_scores(results, names, methods),
             "",
+            *missing,
             *_ranks(results, names, methods),
             "",
             *_differences(results, folder, names, methods),
         ]
     )
+
+
+def _shared_seeds(results: Results, name: str, methods: Sequence[str]) -> list[int]:
+    return sorted(set.intersection(*(set(results.get((name, m), {})) for m in methods)))
 
 
 def _first(line: Mapping[str, Any]) -> float:
@@ -97,47 +113,39 @@ def _header(cells: Sequence[object]) -> list[str]:
 
 
 def _scores(results: Results, names: Sequence[str], methods: Sequence[str]) -> list[str]:
-    out = _header(["table", "rows", "score", *methods])
+    out = _header(["table", "rows", "seeds", "score", *methods])
     for name in names:
-        some = next(iter(next(results[name, m] for m in methods if (name, m) in results).values()))
-        means = {m: _mean(results[name, m]) for m in methods if (name, m) in results}
-        best = min(means.values())
-        cells = []
-        for method in methods:
-            mean = means.get(method)
-            text = "" if mean is None else f"{mean:,.4g}" if mean < 1000 else f"{mean:,.0f}"
-            cells.append(f"**{text}**" if mean == best else text)
-        out.append(_row([name, f"{some['rows']:,}", next(iter(some["scores"])), *cells]))
+        some = results[name, methods[0]]
+        line = next(iter(some.values()))
+        means = [_mean(results[name, m]) for m in methods]
+        texts = [f"{mean:,.4g}" if mean < 1000 else f"{mean:,.0f}" for mean in means]
+        cells = [
+            f"**{text}**" if mean == min(means) else text
+            for text, mean in zip(texts, means, strict=True)
+        ]
+        about = [name, f"{line['rows']:,}", len(some), next(iter(line["scores"]))]
+        out.append(_row([*about, *cells]))
     return out
 
 
 def _ranks(results: Results, names: Sequence[str], methods: Sequence[str]) -> list[str]:
-    seeds = max(len(by_seed) for by_seed in results.values())
-    complete = {
-        m: {n: _mean(results[n, m]) for n in names if len(results.get((n, m), {})) == seeds}
-        for m in methods
-    }
-    full = {m: scores for m, scores in complete.items() if len(scores) == len(names)}
-    ranks = mean_ranks(full) if full else {}
-    out = [f"Mean rank over {len(names)} tables, {seeds} seeds, and processor seconds of a fit:", ""]
-    out += _header(["method", "mean rank", "tables", "median s", "mean s"])
-    for method in sorted(methods, key=lambda m: ranks.get(m, np.inf)):
-        seconds = [
-            line["cpu_seconds"] for n in names for line in results.get((n, method), {}).values()
-        ]
-        rank = f"{ranks[method]:.2f}" if method in ranks else "incomplete"
-        count = len(complete[method])
-        out.append(
-            _row([method, rank, count, f"{np.median(seconds):.1f}", f"{np.mean(seconds):.1f}"])
-        )
+    ranks = mean_ranks({m: {name: _mean(results[name, m]) for name in names} for m in methods})
+    out = [f"Mean rank over {len(names)} tables, and processor seconds of a fit:", ""]
+    out += _header(["method", "mean rank", "median s", "mean s"])
+    for method in sorted(methods, key=lambda m: ranks[m]):
+        seconds = [line["cpu_seconds"] for n in names for line in results[n, method].values()]
+        times = [f"{np.median(seconds):.1f}", f"{np.mean(seconds):.1f}"]
+        out.append(_row([method, f"{ranks[method]:.2f}", *times]))
     return out
 
 
 def _differences(
     results: Results, folder: Path, names: Sequence[str], methods: Sequence[str]
 ) -> list[str]:
-    """Differences from the first method in paired standard errors, and how often it is ahead."""
+    """Differences from the first method in paired standard errors."""
     first, *others = methods
+    if not others:
+        return []
     out = [
         f"Loss of {first} minus that of the other, in paired standard errors (negative: {first}"
         " is better):",
@@ -147,12 +155,11 @@ def _differences(
     for name in names:
         cells = []
         for method in others:
-            a, b = results.get((name, first), {}), results.get((name, method), {})
-            if not (seeds := sorted(a.keys() & b.keys())):
-                cells.append("")
-                continue
-            losses = [[np.load(folder / side[s]["losses"]) for s in seeds] for side in (a, b)]
-            mean, error = paired_difference(*losses)
+            pair = [
+                [np.load(folder / line["losses"]).astype(float) for line in by_seed.values()]
+                for by_seed in (results[name, first], results[name, method])
+            ]
+            mean, error = paired_difference(*pair)
             cells.append(f"{mean / error:+.1f}" if error > 0 else "0")
         out.append(_row([name, *cells]))
     return out

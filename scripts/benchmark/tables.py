@@ -6,9 +6,10 @@ scripts/benchmark/tables_environment.sh makes.
     tables.py run --half development --methods sklearn_mlp boosting
     tables.py report --half development
 
-A result is one line of results.jsonl, for a table, seed, method and digest of its configuration and
-versions; the loss of each test row is in losses/. What is there is not computed again, and a run may
-be killed at any time. The held-back half is for one final measurement: own methods need --final.
+A result is one line of results.jsonl, for a table, seed, method and digest of its configuration
+and versions; the loss of each test row is in losses/. What is there is not computed again, and a
+run may be killed at any time. The held-back half is for one final measurement: methods of mlplab
+need --final there.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", metavar="NAME")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=Path("outputs/tables"))
-    parser.add_argument("--final", action="store_true", help="allow own methods on held-back tables")
+    parser.add_argument("--final", action="store_true", help="mlplab on held-back tables, too")
     arguments = parser.parse_args()
     if arguments.action == "list":
         for table in tables().values():
@@ -161,8 +162,14 @@ def main() -> None:
         run(arguments)
     else:
         names = [table.name for table in chosen_tables(arguments)]
-        print(report(list(lines(arguments.results)), arguments.results / "losses", names,
-                     arguments.methods))
+        print(
+            report(
+                list(lines(arguments.results)),
+                arguments.results / "losses",
+                names,
+                arguments.methods,
+            )
+        )
 
 
 if __name__ == "__main__":
