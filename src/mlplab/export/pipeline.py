@@ -17,6 +17,7 @@ from mlplab.data.input_features import COLUMN, PRODUCT, InputFeatures
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
 from mlplab.data.tabular.encoder import ColumnEncoder, category_table
+from mlplab.model.packed import PackedModel
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
@@ -190,7 +191,8 @@ class TraceableModel(nn.Module):
         self.scale = Scale(preprocessing.feature_scaler)
         self.network = run.module()
         self.dtype = next(self.network.parameters()).dtype
-        self.loss = run.model.loss
+        # the module of a packed ensemble returns predictions
+        self.loss = None if isinstance(run.model, PackedModel) else run.model.loss
         target_scaler = preprocessing.target_scaler
         self.restore = (
             nn.Identity()
@@ -208,7 +210,9 @@ class TraceableModel(nn.Module):
                     features.append(torch.zeros_like(features[-1][:, :1]).expand(-1, spare))
             x_NF = torch.cat(features, 1)
         outputs_NC = self.network(self.scale(self.compute(x_NF)).to(self.dtype))
-        predicted: Tensor = self.restore(self.loss.predict(outputs_NC.unsqueeze(0))[0].double())
+        if self.loss is not None:
+            outputs_NC = self.loss.predict(outputs_NC.unsqueeze(0))[0]
+        predicted: Tensor = self.restore(outputs_NC.double())
         return predicted
 
 

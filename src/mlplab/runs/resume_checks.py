@@ -32,7 +32,7 @@ RESUMABLE_KEYS = (
 """Keys that may change when a run is resumed."""
 _UNSTORED = (
     *(("validation", {"name": "holdout"}), ("engine", "auto")),
-    *(("debug", None), ("init_from", None)),
+    *(("debug", None), ("init_from", None), ("ensemble", None), ("ensemble_ranges", None)),
 )
 """Keys with a value that is left out of checkpoints, since older ones do not have them."""
 _UNSTORED_OF_GROUP: Mapping[str, Sequence[tuple[str, object]]] = {
