@@ -79,8 +79,8 @@ class Root(Component):
     )
     ensemble: int | None = integer(
         None,
-        "number of networks that are trained together with sampled hyperparameters and selected into"
-        " one model, a packed ensemble; null trains one network",
+        "number of networks that are trained together with sampled hyperparameters and selected"
+        " into one model, a packed ensemble; null trains one network",
         at_least=2,
         at_most=10_000,
         optional=True,

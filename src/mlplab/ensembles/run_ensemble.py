@@ -114,7 +114,7 @@ def _members(
         for member, lines in enumerate(overrides)
     ]
     shared = DataCache()
-    shared.prepared = lambda _: single.prepared  # type: ignore[method-assign]
+    shared.prepared = lambda settings: single.prepared  # type: ignore[method-assign]
     return prepare_members(chosen, shared)
 
 
@@ -138,8 +138,8 @@ def _history(training: PackedTraining) -> History:
 def _document(training: PackedTraining, overrides: list[list[str]]) -> dict[str, object]:
     """The sample, the members' scores on validation, and the selection over time."""
     weights: dict[int, float] = {}
-    for one, weight in training.best.chosen if training.best else ():
-        weights[one.member] = weights.get(one.member, 0.0) + weight
+    for chosen, weight in training.best.chosen if training.best else ():
+        weights[chosen.member] = weights.get(chosen.member, 0.0) + weight
     return {
         "version": VERSION,
         "members": [

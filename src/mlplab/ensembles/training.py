@@ -107,7 +107,7 @@ class PackedTraining(Callback):
         if task.classifies:
             probabilities_MN = scores_MNC[:, np.arange(len(y)), y]
             return np.asarray(-np.log(np.clip(probabilities_MN, 1e-15, 1)).mean(1))
-        return np.sqrt(np.square(scores_MNC - y).mean((1, 2)))
+        return np.asarray(np.sqrt(np.square(scores_MNC - y).mean((1, 2))))
 
     def _select(self, epoch: int) -> None:
         pool = list(self.candidates.values())

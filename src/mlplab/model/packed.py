@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ class PackedModel(Model):
         """Return the ensemble as plain PyTorch: scaled features in, the weighted mean of the class
         probabilities or of the scaled values out.
         """
-        return cast(nn.Sequential, nn.Sequential(WeightedMean(self.members, self.weights)).eval())
+        return nn.Sequential(WeightedMean(self.members, self.weights)).eval()
 
     def scores(
         self, scaled_NF: np.ndarray, source: str = "x", first: int = 0, allow_nan: bool = False
@@ -69,8 +68,6 @@ class WeightedMean(nn.Module):
     def forward(self, x_NF: Tensor) -> Tensor:
         predictions = [
             weight * loss.predict(network(x_NF).unsqueeze(0))[0].double()
-            for weight, loss, network in zip(
-                self.weights, self.losses, self.networks, strict=True
-            )
+            for weight, loss, network in zip(self.weights, self.losses, self.networks, strict=True)
         ]
         return torch.stack(predictions).sum(0)
