@@ -51,7 +51,9 @@ def test_the_weights_of_bags_sum_to_one_and_depend_on_the_seed_alone():
 
 def test_a_sample_is_a_function_of_seed_and_member_and_typed_keys_are_fixed():
     ranges = load_ranges(None, ["optimizer.lr=0.1"])
-    samples = [ranges.sample(seed, member) for seed, member in itertools.product(range(2), repeat=2)]
+    samples = [
+        ranges.sample(seed, member) for seed, member in itertools.product(range(2), repeat=2)
+    ]
 
     assert len({tuple(sample) for sample in samples}) == 4
     assert samples[0] == ranges.sample(0, 0)
