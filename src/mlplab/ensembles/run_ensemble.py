@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from mlplab.runs.run_training import TrainingProcess, create_run_folder
 from mlplab.settings import Settings
 from mlplab.terminal.output import announce
 from mlplab.tracking import bulk_metrics
-from mlplab.training import DataCache, PreparedMember, prepare_members
+from mlplab.training import DataCache, Outcome, PreparedMember, prepare_members
 from mlplab.training.history import History
 
 FILE = "ensemble.json"
@@ -74,29 +74,20 @@ def run_ensemble(
                 if getattr(single.prepared, split) is not None
                 for name, value in _metrics(model, single, split, owner.path).items()
             }
-            spent, best = stopwatch.elapsed, training.best
+            num_selected = len({one.member for one in selected})
             summary: dict[str, Any] = {
                 "status": "done",
-                "reason": f"{len({one.member for one in selected})} of {num_members} members"
-                " selected",
-                "name": settings.name,
-                "seed": settings.seed,
-                "device": "cpu",
-                "engine": members[0].settings.engine,
-                "epochs": max(outcome.epochs for outcome in outcomes),
-                "steps": max(outcome.steps for outcome in outcomes),
-                "best_epoch": best.epoch if best else 0,
+                "reason": f"{num_selected} of {num_members} members selected",
+                **_facts(training, outcomes),
                 "num_parameters": sum(one.theta_KP.numel() for one in model.members),
-                **spent.rounded(),
+                **stopwatch.elapsed.rounded(),
                 "population": num_members,
                 "metrics": measured,
             }
             write_ensemble(owner.path / "weights.safetensors", model, selected)
             write_json(owner.path / FILE, _document(training, overrides))
             history = _history(training)
-            columns = (history.epoch, history.step, *history.values.T)
-            rows = zip(*(column.tolist() for column in columns), strict=True)
-            bulk_metrics(owner.path / "metrics.csv", history.names, rows)
+            _write_history(owner.path / "metrics.csv", history)
             write_json(owner.path / "summary.json", summary)
             log.info("done: %s", summary["reason"])
             result = Run(owner.path, settings, summary, history, model)
@@ -116,6 +107,26 @@ def _members(
     shared = DataCache()
     shared.prepared = lambda settings: single.prepared  # type: ignore[method-assign]
     return prepare_members(chosen, shared)
+
+
+def _facts(training: PackedTraining, outcomes: Sequence[Outcome]) -> dict[str, object]:
+    """The entries of the summary on the training."""
+    settings = training.members[0].settings
+    return {
+        "name": settings.name,
+        "seed": training.seed,
+        "device": "cpu",
+        "engine": settings.engine,
+        "epochs": max(outcome.epochs for outcome in outcomes),
+        "steps": max(outcome.steps for outcome in outcomes),
+        "best_epoch": training.best.epoch if training.best else 0,
+    }
+
+
+def _write_history(path: Path, history: History) -> None:
+    columns = (history.epoch, history.step, *history.values.T)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    bulk_metrics(path, history.names, rows)
 
 
 def _metrics(model: Any, single: PreparedMember, split: str, folder: Path) -> dict[str, float]:

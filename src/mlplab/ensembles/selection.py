@@ -16,20 +16,27 @@ NUM_BAGS = 8
 BAG_SHARE = 0.5
 """The share of the candidates in each bag."""
 
+MIN_SIZE = 4
+"""Different candidates that each bag's ensemble has at least."""
+
 Score = Callable[[np.ndarray], np.ndarray]
 """The score of predictions [M, N, C], lower is better: [M]."""
 
 
-def greedy(scores_MNC: np.ndarray, score: Score, max_size: int = MAX_SIZE) -> np.ndarray:
+def greedy(
+    scores_MNC: np.ndarray, score: Score, max_size: int = MAX_SIZE, min_size: int = 0
+) -> np.ndarray:
     """Return how often each candidate is in the ensemble, int64 [M].
 
     At each size the candidate is added, possibly again, whose addition gives the best mean; the
-    ensemble is that of the best size. Equal scores take the first candidate and the smallest size.
+    ensemble is that of the best size. The first `min_size` are the best candidates by themselves,
+    each once. Equal scores take the first candidate and the smallest size.
     """
-    total_NC = np.zeros_like(scores_MNC[0])
-    chosen: list[int] = []
-    best_score, best_size = np.inf, 1
-    for size in range(1, max_size + 1):
+    alone_M = np.nan_to_num(score(scores_MNC), nan=np.inf)
+    chosen = np.argsort(alone_M, kind="stable")[:min_size].tolist()
+    total_NC = scores_MNC[chosen].sum(0)
+    best_score, best_size = np.inf, len(chosen) or 1
+    for size in range(len(chosen) + 1, max_size + 1):
         values_M = score((total_NC + scores_MNC) / size)
         values_M = np.where(np.isnan(values_M), np.inf, values_M)
         index = int(values_M.argmin())
@@ -52,6 +59,6 @@ def bagged(scores_MNC: np.ndarray, score: Score, seed: int, bags: int = NUM_BAGS
     for bag in range(bags):
         rng = np.random.default_rng([seed, bag])
         indices = np.sort(rng.permutation(num)[:size])
-        counts = greedy(scores_MNC[indices], score)
+        counts = greedy(scores_MNC[indices], score, min_size=MIN_SIZE)
         weights_M[indices] += counts / counts.sum() / bags
     return weights_M
