@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab import runs
+from mlplab.ensembles.run_ensemble import run_ensemble
 from mlplab.io.links import open_to_append
 from mlplab.mirroring.process import check_trackers, mirrored
 from mlplab.model.preprocessing import Preprocessing
@@ -71,6 +72,8 @@ def run(
     """
     check_callbacks(callbacks)
     check_trackers(settings.tracking.mirror)
+    if settings.ensemble is not None:
+        return run_ensemble(settings, folder, quiet, cache, on_result)
     with TrainingProcess.started(settings) as process:
         settings = with_initial_weights(settings)
         if process.is_follower:
@@ -114,6 +117,11 @@ def resume(
     check_callbacks(callbacks)
     settings = with_initial_weights(replace(settings, folder=folder))
     check_trackers(settings.tracking.mirror)
+    if settings.ensemble is not None:
+        if is_finished(folder, allowed):
+            return load(folder)
+        locked = runs.RunFolder.locked(folder)
+        return run_ensemble(settings, locked, quiet, cache, on_result)
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks, folder, step, allowed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,6 +107,9 @@ class Settings:
     """How many of `layers`, from the first on, embed the inputs; None before the data is known."""
     initial: InitialWeights | None = None
     """The weights that `init_from` names, once they are read."""
+    ensemble: int | None = None
+    """The number of members of a packed ensemble."""
+    ensemble_ranges: str | Mapping[str, object] | None = None
     folder: Path | None = None
     """The folder of a run or a sweep that the settings were read from."""
     command: tuple[str, ...] = ()

@@ -104,6 +104,8 @@ class Builder:
             "engine": root.engine,
             "debug": root.debug,
             "init_from": root.init_from,
+            "ensemble": root.ensemble,
+            "ensemble_ranges": root.ensemble_ranges,
             "layers": self._layers_of(config, components, sources),
             **{
                 group: component

@@ -22,6 +22,7 @@ def check(settings: Settings, sources: Sources, trains: bool = True) -> None:
     _check_batch_norm(settings)
     _check_average(settings, sources)
     settings.check_lr_factors()
+    _check_ensemble(settings, sources)
     if trains:
         _check_device(settings, sources)
         _check_engine(settings, sources)
@@ -38,6 +39,23 @@ def _check_loss(settings: Settings) -> None:
         f"loss={settings.choice('loss')} is for {' and '.join(settings.loss.tasks)}, but"
         f" dataset={settings.choice('dataset')} is a {kind} task. loss=auto selects a fitting loss;"
         f" losses for {kind}: {', '.join(losses)}."
+    )
+
+
+def _check_ensemble(settings: Settings, sources: Sources) -> None:
+    if settings.ensemble is None:
+        return
+    if settings.choice("validation") == "kfold":
+        conflict = "validation=kfold: use validation=holdout"
+    elif settings.debug is not None:
+        conflict = f"debug={settings.debug}: leave out one of the two keys"
+    elif settings.init_from is not None:
+        conflict = "init_from: its members start from weights of their own; leave out one key"
+    else:
+        return
+    raise ConfigError(
+        f"`ensemble = {settings.ensemble}`{sources.remark('ensemble')} cannot be combined with"
+        f" {conflict}."
     )
 
 

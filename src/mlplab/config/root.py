@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlplab.schema import Component, choice, flag, integer, text
+from mlplab.schema import Component, anything, choice, flag, integer, text
 
 DEFAULTS: dict[str, str | None] = {
     "dataset": "two_layer_radial",
@@ -78,4 +79,17 @@ class Root(Component):
         None,
         "folder of a run, or SWEEP:NUMBER, whose weights the training starts from; null draws them",
         optional=True,
+    )
+    ensemble: int | None = integer(
+        None,
+        "number of networks that are trained together with sampled hyperparameters and selected"
+        " into one model, a packed ensemble; null trains one network",
+        at_least=2,
+        at_most=10_000,
+        optional=True,
+    )
+    ensemble_ranges: str | Mapping[str, object] | None = anything(
+        None,
+        "ranges of the hyperparameters of `ensemble`, which replace those of configs/ensemble.yaml:"
+        " a YAML file, or a mapping such as {optimizer.lr: {log_uniform: [0.001, 0.01]}}",
     )

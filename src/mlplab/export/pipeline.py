@@ -19,6 +19,7 @@ from mlplab.data.input_features import COLUMN, PRODUCT, InputFeatures
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
 from mlplab.data.tabular.encoder import ColumnEncoder, rank_values
+from mlplab.model.packed import PackedModel
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
@@ -250,7 +251,8 @@ class TraceableModel(nn.Module):
         if any(layer.blocks for layer in run.model.network.layers):
             self.network.double()  # waves of large numbers lose the digits of single precision
         self.dtype = next(self.network.parameters()).dtype
-        self.loss = run.model.loss
+        # the module of a packed ensemble returns predictions
+        self.loss = None if isinstance(run.model, PackedModel) else run.model.loss
         target_scaler = preprocessing.target_scaler
         self.restore = (
             nn.Identity()
@@ -270,7 +272,9 @@ class TraceableModel(nn.Module):
                     features.append(torch.zeros_like(features[-1][:, :1]).expand(-1, spare))
             x_NF = torch.cat(features, 1)
         outputs_NC = self.network(self.inputs(self.scale(self.compute(x_NF))).to(self.dtype))
-        predicted: Tensor = self.restore(self.loss.predict(outputs_NC.unsqueeze(0))[0].double())
+        if self.loss is not None:
+            outputs_NC = self.loss.predict(outputs_NC.unsqueeze(0))[0]
+        predicted: Tensor = self.restore(outputs_NC.double())
         clamped: Tensor = self.clamp(predicted)
         return clamped
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlplab.model.model import Model
+from mlplab.model.packed import PackedModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,14 +27,21 @@ class Ensemble:
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
-        groups: dict[str, dict[Hashable, list[Model]]] = {}
+        groups: dict[str, dict[Hashable, list[tuple[Model, float]]]] = {}
         for model in models:
-            by_structure = groups.setdefault(model.preprocessing.to_json(), {})
-            by_structure.setdefault(model.key, []).append(model)
+            for member, weight in _members(model):
+                by_structure = groups.setdefault(member.preprocessing.to_json(), {})
+                by_structure.setdefault(member.key, []).append((member, weight / len(models)))
+        sorted_groups = [list(by_structure.values()) for by_structure in groups.values()]
         self.groups = [
-            [Model.stack(equal) for equal in by_structure.values()]
-            for by_structure in groups.values()
+            [Model.stack([model for model, _ in equal]) for equal in by_structure]
+            for by_structure in sorted_groups
         ]
+        self.weights: list[float] | None = None  # None: all members count equally
+        if any(isinstance(model, PackedModel) for model in models):
+            self.weights = [
+                weight for group in sorted_groups for equal in group for _, weight in equal
+            ]
 
     def scores(
         self,
@@ -70,9 +78,22 @@ class Ensemble:
                 ]
             )
             # summed in order: NumPy's own sum over members depends on the number of rows
-            mean_NC = sum(scores_KNC) / len(scores_KNC)
+            mean_NC = self._mean(scores_KNC)
             with np.errstate(over="ignore", invalid="ignore"):
-                variance_NC = sum(np.square(scores_KNC - mean_NC)) / len(scores_KNC)
+                variance_NC = self._mean(np.square(scores_KNC - mean_NC))
             chunks.append((mean_NC, np.sqrt(variance_NC)))
         mean_NC, spread_NC = (np.concatenate(values) for values in zip(*chunks, strict=True))
         return mean_NC, spread_NC
+
+    def _mean(self, values_KNC: np.ndarray) -> np.ndarray:
+        if self.weights is None:
+            return np.asarray(sum(values_KNC) / len(values_KNC))
+        weighted = zip(self.weights, values_KNC, strict=True)
+        return np.asarray(sum(weight * values_NC for weight, values_NC in weighted))
+
+
+def _members(model: Model) -> list[tuple[Model, float]]:
+    """The members of a packed ensemble with their weights, or the model itself."""
+    if isinstance(model, PackedModel):
+        return list(zip(model.members, model.weights, strict=True))
+    return [(model, 1.0)]

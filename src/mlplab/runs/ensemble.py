@@ -16,6 +16,7 @@ import numpy as np
 from mlplab.data.tabular.cell_errors import first_row
 from mlplab.errors import DataError
 from mlplab.model.ensemble import Ensemble
+from mlplab.model.packed import PackedModel
 from mlplab.runs.ensemble_intervals import EnsembleIntervals
 from mlplab.runs.run import Run
 
@@ -66,14 +67,15 @@ class Predictor:
 
     def table(self, frame: pd.DataFrame, source: str, level: float | None = None) -> pd.DataFrame:
         """Return predictions as a data frame: the class and one probability per class, or one value
-        per target; with several runs also their standard deviation ("spread"). With a `level`, each
-        target has the columns "lower" and "upper" of the intervals of that level.
+        per target; of several members also their standard deviation ("spread"). With a `level`,
+        each target has the columns "lower" and "upper" of the intervals of that level.
 
         Raises NotFiniteError as `scores` does.
         """
         import pandas as pd
 
         preprocessing = self.runs[0].preprocessing
+        has_spread = len(self.runs) > 1 or isinstance(self.runs[0].model, PackedModel)
         mean, spread = self.scores(frame, source)
         if preprocessing.task.classifies:
             columns: dict[str, np.ndarray] = {
@@ -82,7 +84,7 @@ class Predictor:
             columns |= {
                 f"P({name})": mean[:, c] for c, name in enumerate(preprocessing.class_names)
             }
-            if len(self.runs) > 1:
+            if has_spread:
                 columns["spread"] = np.take_along_axis(spread, mean.argmax(1)[:, None], 1)[:, 0]
         else:
             columns = {name: mean[:, t] for t, name in enumerate(preprocessing.target_names)}
@@ -90,7 +92,7 @@ class Predictor:
                 lower_NT, upper_NT = self.intervals.ends(frame, source, level)
                 for t, name in enumerate(preprocessing.target_names):
                     columns |= {f"{name} lower": lower_NT[:, t], f"{name} upper": upper_NT[:, t]}
-            if len(self.runs) > 1:
+            if has_spread:
                 columns |= {
                     f"{name} spread": spread[:, t]
                     for t, name in enumerate(preprocessing.target_names)

@@ -34,6 +34,7 @@ RESUMABLE_KEYS = (
 _UNSTORED = (
     *(("validation", {"name": "holdout"}), ("engine", "auto")),
     *(("debug", None), ("init_from", None), ("embedding", NO_EMBEDDING)),
+    *(("ensemble", None), ("ensemble_ranges", None)),
 )
 """Keys with a value that is left out of checkpoints, since older ones do not have them."""
 _UNSTORED_OF_GROUP: Mapping[str, Sequence[tuple[str, object]]] = {

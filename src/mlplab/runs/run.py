@@ -18,6 +18,7 @@ from mlplab.io.files import load_weights
 from mlplab.io.reading import read_json, reading
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
+from mlplab.runs.packed_weights import read_ensemble
 from mlplab.runs.run_index import summary_of
 from mlplab.settings import Settings
 from mlplab.task import accuracy_flatters
@@ -216,7 +217,11 @@ def load(folder: str | Path) -> Run:
     with reading(run_folder / "weights.safetensors"):
         tensors, metadata = load_weights(run_folder / "weights.safetensors")
         preprocessing = Preprocessing.from_json(metadata["preprocessing"])
-        model = Model.of_state(settings, preprocessing, tensors)
+        model = (
+            read_ensemble(settings, preprocessing, tensors, metadata)
+            if "ensemble" in metadata
+            else Model.of_state(settings, preprocessing, tensors)
+        )
     with reading(run_folder / "metrics.csv"):
         history = _history(run_folder)
     return Run(run_folder, settings, summary, history, model)

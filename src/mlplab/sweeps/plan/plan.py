@@ -208,6 +208,8 @@ def make_plan(
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
     if len(settings) > 1 and (modes := {s.debug for s in settings} - {None}):
         raise several_jobs(modes.pop(), f"{len(settings)} jobs")
+    if any(one.ensemble is not None for one in settings):
+        raise ConfigError("A sweep cannot train ensembles: leave out `ensemble=`.")
     settings, options = limit_tracking(settings), options or Options()
     chosen = old.options.jobs if old else options.jobs or job_format(settings)
     options = dataclasses.replace(options, jobs=chosen)

@@ -1,0 +1,3 @@
+"""Packed ensembles: networks with sampled hyperparameters, trained as one population, and selected
+into one model.
+"""

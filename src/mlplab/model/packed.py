@@ -1,0 +1,73 @@
+"""A packed ensemble: members of different structure with weights, used as one model.
+
+Shapes: N rows, F features, C classes, T targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlplab.losses import Loss
+from mlplab.model.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class PackedModel(Model):
+    """The weighted mean of the predictions of `members`, which share their preprocessing.
+
+    The inherited weights are those of the member with the largest weight: `of` sorts them.
+    """
+
+    members: tuple[Model, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    @classmethod
+    def of_members(cls, members: Sequence[Model], weights: Sequence[float]) -> PackedModel:
+        """Return the model of these members, each a model of one network; weights sum to 1."""
+        first = members[int(np.argmax(weights))]
+        return cls(
+            first.preprocessing,
+            first.network,
+            first.loss,
+            first.theta_KP,
+            first.buffers,
+            (),
+            tuple(members),
+            tuple(weights),
+        )
+
+    def module(self, member: int = 0) -> nn.Sequential:
+        """Return the ensemble as plain PyTorch: scaled features in, the weighted mean of the class
+        probabilities or of the scaled values out.
+        """
+        return nn.Sequential(WeightedMean(self.members, self.weights)).eval()
+
+    def scores(
+        self, scaled_NF: np.ndarray, source: str = "x", first: int = 0, allow_nan: bool = False
+    ) -> np.ndarray:
+        """Predict as `Model.scores` does, with the mean as the only member: [1, N, C or T]."""
+        members = [model.scores(scaled_NF, source, first, allow_nan) for model in self.members]
+        weighted = zip(self.weights, members, strict=True)
+        return np.asarray(sum(weight * scores_1NC for weight, scores_1NC in weighted))
+
+
+class WeightedMean(nn.Module):
+    """The weighted mean of the predictions of several networks for the same scaled features."""
+
+    def __init__(self, members: Sequence[Model], weights: Sequence[float]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList([model.module() for model in members]).eval()
+        self.losses: list[Loss] = [model.loss for model in members]
+        self.weights = list(weights)
+
+    def forward(self, x_NF: Tensor) -> Tensor:
+        predictions = [
+            weight * loss.predict(network(x_NF).unsqueeze(0))[0].double()
+            for weight, loss, network in zip(self.weights, self.losses, self.networks, strict=True)
+        ]
+        return torch.stack(predictions).sum(0)
