@@ -33,10 +33,10 @@ class Scaler:
     def apply(self, values_NF: Floats) -> Floats:
         """Return the values [..., F] in the network's units."""
         scaled_NF = (values_NF - self.shift) / self.scale
-        self.clip_in_place(scaled_NF)
+        self.clip_smoothly_inplace(scaled_NF)
         return scaled_NF
 
-    def clip_in_place(self, scaled_NF: Floats) -> None:
+    def clip_smoothly_inplace(self, scaled_NF: Floats) -> None:
         """Clip values smoothly that are shifted and scaled already; nothing without `clip`."""
         if self.clip is not None:
             scaled_NF /= np.hypot(1.0, scaled_NF / self.clip)

@@ -53,7 +53,7 @@ def run_ensemble(
         if single.prepared.val is None:
             raise IncompatibleSettingsError(
                 f"ensemble={num_members} selects its members on the validation split, and this"
-                " dataset has none: set dataset.val_fraction=0.2, for example."
+                " dataset has none: set dataset.val=0.2, for example."
             )
         members = _members(settings, single, overrides)
         owner = folder if isinstance(folder, RunFolder) else create_run_folder(settings, folder)

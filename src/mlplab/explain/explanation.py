@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -142,19 +143,15 @@ def explain(
         description = f"{MAX_ROWS:,} of {description}, drawn at random"
         rows = rows.take(np.sort(rng.choice(len(rows), MAX_ROWS, replace=False)))
     scorer = ColumnsScorer(models, rows)
-    task = scorer.preprocessing.task
-    metric = metric_of(task, metric)
+    metric = metric_of(scorer.preprocessing.task, metric)
     together = [*correlated_groups(scorer), *(_known(group, scorer.names) for group in groups)]
     together = list(dict.fromkeys(together))
     total = repeats * (len(scorer.names) + len(together)) + num_dependences
-    done = 0
+    steps = itertools.count(1)
 
     def step() -> None:
-        nonlocal done
-        done += 1
-        progress(done, total)
+        progress(next(steps), total)
 
-    scores = scorer.scores()
     singles = importances(scorer, [(name,) for name in scorer.names], metric, repeats, rng, step)
     joint = importances(scorer, together, metric, repeats, rng, step)
     sample = rng.permutation(len(rows))[:MAX_DEPENDENCE_ROWS]
@@ -163,8 +160,21 @@ def explain(
         if (one := dependence(scorer, importance.columns[0], sample)) is not None:
             dependences.append(one)
         step()
-    error_metric = "accuracy" if task.classifies else "mae"
-    error_N = row_losses(error_metric, task, scores, rows.y)
+    return _with_errors(scorer, description, metric, singles, joint, dependences, rng)
+
+
+def _with_errors(
+    scorer: ColumnsScorer,
+    description: str,
+    metric: str,
+    singles: Sequence[Importance],
+    joint: Sequence[Importance],
+    dependences: Sequence[Dependence],
+    rng: np.random.Generator,
+) -> Explanation:
+    """Add the metric and the slices with a high error."""
+    task, rows, scores = scorer.preprocessing.task, scorer.rows, scorer.scores()
+    error_N = row_losses("accuracy" if task.classifies else "mae", task, scores, rows.y)
     mean = from_mean(metric, row_losses(metric, task, scores, rows.y).mean())
     return Explanation(
         description,

@@ -56,13 +56,13 @@ def _box(
 
 def _importances(axes: Axes, explanation: Explanation) -> None:
     shown = explanation.importances[:MAX_BARS][::-1]
-    places = np.arange(len(shown))
+    positions = np.arange(len(shown))
     values = np.array([one.value for one in shown])
     errors = np.array([[one.value - one.low, one.high - one.value] for one in shown]).T
-    axes.barh(places, values, color=POSITIVE, height=0.62, alpha=0.85)
-    axes.errorbar(values, places, xerr=errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2)
+    axes.barh(positions, values, color=POSITIVE, height=0.62, alpha=0.85)
+    axes.errorbar(values, positions, xerr=errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2)
     axes.axvline(0, color=SOFT, linewidth=0.8)
-    axes.set_yticks(places, [in_lines(one.name, 26, 1)[0] for one in shown])
+    axes.set_yticks(positions, [in_lines(one.name, 26, 1)[0] for one in shown])
     axes.tick_params(axis="y", length=0)
     worse = "decrease" if explanation.metric == "accuracy" else "increase"
     left_out = len(explanation.importances) - len(shown)
@@ -80,19 +80,19 @@ def _dependence(axes: Axes, one: Dependence) -> None:
     colors = [POSITIVE] if single else list(palette(one.outputs))
     is_continuous = one.kind in ("number", "date") and len(one.values) > 2
     numeric = is_continuous and one.kind == "number"
-    places = np.array(one.values, float) if numeric else np.arange(len(one.values), dtype=float)
+    positions = np.array(one.values, float) if numeric else np.arange(len(one.values), dtype=float)
     for color, c in zip(colors, columns, strict=False):
         if is_continuous:
             if single:
-                axes.plot(places, one.lines[:, :, c], color=SOFT, linewidth=0.5, alpha=0.35)
+                axes.plot(positions, one.lines[:, :, c], color=SOFT, linewidth=0.5, alpha=0.35)
                 axes.fill_between(
-                    places, one.low[:, c], one.high[:, c], color=color, alpha=0.15, linewidth=0
+                    positions, one.low[:, c], one.high[:, c], color=color, alpha=0.15, linewidth=0
                 )
-            axes.plot(places, one.mean[:, c], color=color, linewidth=2, label=one.outputs[c])
+            axes.plot(positions, one.mean[:, c], color=color, linewidth=2, label=one.outputs[c])
             continue
         spread = np.array([one.mean[:, c] - one.low[:, c], one.high[:, c] - one.mean[:, c]])
         axes.errorbar(
-            places,
+            positions,
             one.mean[:, c],
             yerr=np.maximum(spread, 0) if single else None,
             fmt="o",
@@ -102,7 +102,7 @@ def _dependence(axes: Axes, one: Dependence) -> None:
             label=one.outputs[c],
         )
     if not numeric:
-        _name_values(axes, one, places)
+        _name_values(axes, one, positions)
     probability = not single or len(one.outputs) == 2
     name = f"P({one.outputs[columns[0]]})" if single else "P(class)"
     axes.set_ylabel(in_lines(name if probability else one.outputs[0], 18, 1)[0])
@@ -111,27 +111,27 @@ def _dependence(axes: Axes, one: Dependence) -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.6)
 
 
-def _name_values(axes: Axes, one: Dependence, places: np.ndarray) -> None:
+def _name_values(axes: Axes, one: Dependence, positions: np.ndarray) -> None:
     """Label the values of a column that is not numeric, every one or as many as there is room."""
-    every = -(-len(places) // 6) if one.kind == "date" else 1
+    every = -(-len(positions) // 6) if one.kind == "date" else 1
     texts = [in_lines(str(value), 10, 1)[0] for value in one.values][::every]
     crowded = sum(map(len, texts)) > 24
-    axes.set_xticks(places[::every], texts)
+    axes.set_xticks(positions[::every], texts)
     if crowded:
         axes.tick_params(axis="x", labelrotation=35, labelsize=8)
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
-    axes.set_xlim(-0.5, len(places) - 0.5)
+    axes.set_xlim(-0.5, len(positions) - 0.5)
 
 
 def _slices(axes: Axes, explanation: Explanation) -> None:
     shown = explanation.slices[:MAX_SLICES][::-1]
-    places = np.arange(len(shown))
-    axes.barh(places, [one.error for one in shown], color=NEGATIVE, height=0.62, alpha=0.85)
+    positions = np.arange(len(shown))
+    axes.barh(positions, [one.error for one in shown], color=NEGATIVE, height=0.62, alpha=0.85)
     axes.axvline(explanation.error, color=INK, linewidth=1.2, linestyle="--")
-    for place, one in zip(places.tolist(), shown, strict=True):
-        axes.text(one.error, place, f" n={one.num_rows}", va="center", fontsize=9)
-    axes.set_yticks(places, [in_lines(one.name, 40, 1)[0] for one in shown])
+    for position, one in zip(positions.tolist(), shown, strict=True):
+        axes.text(one.error, position, f" n={one.num_rows}", va="center", fontsize=9)
+    axes.set_yticks(positions, [in_lines(one.name, 40, 1)[0] for one in shown])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"{explanation.error_name} (dashed: of all rows, {explanation.error:.3g})")
     axes.set_xlim(0, 1.15 * max(one.error for one in shown))

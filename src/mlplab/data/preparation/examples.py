@@ -289,7 +289,7 @@ def _examples(
         x_NF = features.take(rows, axis=0)  # a copy, so scaling in place is safe
         x_NF -= feature_scaler.shift
         x_NF /= feature_scaler.scale
-        feature_scaler.clip_in_place(x_NF)
+        feature_scaler.clip_smoothly_inplace(x_NF)
         if not table.task.classifies:
             y = target_scaler.apply(y.astype(np.float64, copy=False))
     if not (np.isfinite(x_NF).all() and np.isfinite(y).all()):
