@@ -63,7 +63,8 @@ def linear(tmp_path):
     """A network of one affine layer, y = 3 x1 - 2 x2, and rows that it predicts exactly."""
     x_NR = np.random.default_rng(1).normal(size=(400, 3))
     y = 3 * x_NR[:, 0] - 2 * x_NR[:, 1]
-    overrides = ["model.hidden=[]", "dataset.scaling=none", "dataset.target_scaling=none"]
+    overrides = ["experiment=null", "model.hidden=[]", "dataset.scaling=none"]
+    overrides.append("dataset.target_scaling=none")
     fitted = mlplab.fit(x_NR, y, [*overrides, "training.epochs=1"], folder=tmp_path / "linear")
     fitted.model.theta_KP[:] = torch.tensor([3.0, -2.0, 0.0, 0.0])
     rows = RawRows({f"x{i + 1}": x_NR[:, i] for i in range(3)}, y[:, None], "x")
