@@ -128,7 +128,7 @@ def sklearn_mlp(split: Split, config: Mapping[str, Any]) -> Array:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    x, y = _as_text(split, "train", "val"), split.y("train", "val")
+    x, y = _with_text_categories(split, "train", "val"), split.y("train", "val")
     numbers = [c for c in x if c not in split.categories]
     columns = ColumnTransformer(
         [
@@ -150,10 +150,10 @@ def sklearn_mlp(split: Split, config: Mapping[str, Any]) -> Array:
     model = make_pipeline(
         columns, TransformedTargetRegressor(MLPRegressor(**keys), transformer=StandardScaler())
     ).fit(x, y)
-    return np.asarray(model.predict(_as_text(split, "test")))
+    return np.asarray(model.predict(_with_text_categories(split, "test")))
 
 
-def _as_text(split: Split, *splits: str) -> pd.DataFrame:
+def _with_text_categories(split: Split, *splits: str) -> pd.DataFrame:
     """Features whose categories are strings, with a word for a missing one."""
     x = split.x(*splits).copy()
     for column in split.categories:
@@ -163,7 +163,7 @@ def _as_text(split: Split, *splits: str) -> pd.DataFrame:
 
 def _all_classes(split: Split, model: Any) -> Array:
     out = np.zeros((int((split.split == "test").sum()), len(split.classes)))
-    out[:, model.classes_] = model.predict_proba(_as_text(split, "test"))
+    out[:, model.classes_] = model.predict_proba(_with_text_categories(split, "test"))
     return out
 
 
@@ -186,7 +186,7 @@ def boosting(split: Split, config: Mapping[str, Any]) -> Array:
 
 def _typed(split: Split, *splits: str) -> pd.DataFrame:
     """Features whose categories are of the type category, with the categories of all rows."""
-    x = _as_text(split, "train", "val", "test")
+    x = _with_text_categories(split, "train", "val", "test")
     for column in split.categories:
         x[column] = pd.Categorical(x[column])
     return x[np.isin(split.split, splits)]
@@ -202,14 +202,14 @@ def pytabkit(split: Split, config: Mapping[str, Any]) -> Array:
         device="cpu", n_threads=1, random_state=split.seed, **keys
     )
     x = _filled(_typed(split, "train", "val", "test"), split)
-    frames = {name: x[split.split == name] for name in ("train", "val", "test")}
+    splits_x = {name: x[split.split == name] for name in ("train", "val", "test")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.fit(frames["train"], split.y("train"), frames["val"], split.y("val"))
+        model.fit(splits_x["train"], split.y("train"), splits_x["val"], split.y("val"))
         if not split.table.classifies:
-            return np.asarray(model.predict(frames["test"]), dtype=np.float64).reshape(-1)
-        out = np.zeros((len(frames["test"]), len(split.classes)))
-        out[:, model.classes_] = model.predict_proba(frames["test"])
+            return np.asarray(model.predict(splits_x["test"]), dtype=np.float64).reshape(-1)
+        out = np.zeros((len(splits_x["test"]), len(split.classes)))
+        out[:, model.classes_] = model.predict_proba(splits_x["test"])
     return out
 
 

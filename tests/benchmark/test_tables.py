@@ -97,7 +97,7 @@ def test_every_row_is_read_by_every_method_in_the_same_order(scripts, toy):
     table = toy.tables["classes"]
     frame = table.read()
     split = scripts.methods.Split(table, frame, scripts.list.split_of_rows(table, frame["y"], 0), 0)
-    for read in (scripts.methods._words, scripts.methods._typed):
+    for read in (scripts.methods._with_text_categories, scripts.methods._typed):
         x = read(split, "train", "val")
         assert x.index.equals(split.rows("train", "val").index)
         assert not x["b"].isna().any()
