@@ -52,11 +52,11 @@ def load_ranges(changes: object, typed: Sequence[str]) -> Ranges:
     )
     if changes is None:
         return default
-    own = _read(Path(changes)) if isinstance(changes, str) else Ranges({}, _checked(changes))
-    ranges = {**default.ranges, **own.ranges}
-    ranges = {key: value for key, value in ranges.items() if key not in own.fixed}
-    fixed = {**default.fixed, **own.fixed}
-    return Ranges({key: v for key, v in fixed.items() if key not in own.ranges}, ranges)
+    user = _read(Path(changes)) if isinstance(changes, str) else Ranges({}, _checked(changes))
+    ranges = {**default.ranges, **user.ranges}
+    ranges = {key: value for key, value in ranges.items() if key not in user.fixed}
+    fixed = {**default.fixed, **user.fixed}
+    return Ranges({key: v for key, v in fixed.items() if key not in user.ranges}, ranges)
 
 
 def _is_typed(key: str, typed: set[str]) -> bool:
