@@ -18,7 +18,7 @@ from mlplab.runs.compute_time import Stopwatch
 from mlplab.runs.evaluate import Rows
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.log import log_to
-from mlplab.runs.packed_weights import member_settings, write_ensemble
+from mlplab.runs.packed_weights import Selected, member_settings, write_ensemble
 from mlplab.runs.record import write_config_and_provenance, write_data_report
 from mlplab.runs.run import Run
 from mlplab.runs.run_training import TrainingProcess, create_run_folder
@@ -74,11 +74,8 @@ def run_ensemble(
                 if getattr(single.prepared, split) is not None
                 for name, value in _metrics(model, single, split, owner.path).items()
             }
-            num_selected = len({one.member for one in selected})
             summary: dict[str, Any] = {
-                "status": "done",
-                "reason": f"{num_selected} of {num_members} members selected",
-                **_facts(training, outcomes),
+                **_facts(training, outcomes, selected),
                 "num_parameters": sum(one.theta_KP.numel() for one in model.members),
                 **stopwatch.elapsed.rounded(),
                 "population": num_members,
@@ -86,8 +83,7 @@ def run_ensemble(
             }
             write_ensemble(owner.path / "weights.safetensors", model, selected)
             write_json(owner.path / FILE, _document(training, overrides))
-            history = _history(training)
-            _write_history(owner.path / "metrics.csv", history)
+            _write_history(owner.path / "metrics.csv", history := _history(training))
             write_json(owner.path / "summary.json", summary)
             log.info("done: %s", summary["reason"])
             result = Run(owner.path, settings, summary, history, model)
@@ -109,10 +105,15 @@ def _members(
     return prepare_members(chosen, shared)
 
 
-def _facts(training: PackedTraining, outcomes: Sequence[Outcome]) -> dict[str, object]:
+def _facts(
+    training: PackedTraining, outcomes: Sequence[Outcome], selected: Sequence[Selected]
+) -> dict[str, object]:
     """The entries of the summary on the training."""
     settings = training.members[0].settings
+    num_selected = len({one.member for one in selected})
     return {
+        "status": "done",
+        "reason": f"{num_selected} of {len(training.members)} members selected",
         "name": settings.name,
         "seed": training.seed,
         "device": "cpu",
