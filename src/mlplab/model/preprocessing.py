@@ -20,8 +20,8 @@ from mlplab.errors import DataError
 from mlplab.io.files import parse_json
 from mlplab.task import Task
 
-VERSION, VERSION_OF_FEATURES = 3, 2
-"""Of the JSON form with bounds of predictions or a scaling that clips or ranks to a normal
+VERSION_OF_NUMBER_FORMATS, VERSION, VERSION_OF_FEATURES = 4, 3, 2
+"""Of the JSON form with numbers that are not written plainly; without them that with bounds of predictions or a scaling that clips or ranks to a normal
 distribution; without them that with computed features; without these it has none, and readers take
 it as 1.
 """
@@ -162,6 +162,8 @@ class Preprocessing:
     @property
     def _version(self) -> int:
         """The oldest version of the JSON form that has everything."""
+        if self.encoder is not None and self.encoder.has_number_formats:
+            return VERSION_OF_NUMBER_FORMATS
         columns = self.encoder.columns if self.encoder else ()
         is_new = self.target_bounds is not None or self.feature_scaler.clip is not None
         if is_new or any(column.normal for column in columns):

@@ -68,10 +68,13 @@ def _chunks(
             return
         if inner in TEXT_SUFFIXES:
             columns = encoder.columns if encoder else ()
+            formats = dict(encoder.target_formats) if encoder else {}
+            formats |= {c.name: c.number_format for c in columns if c.number_format is not None}
             numbers = {column.name for column in columns if column.kind == NUMBER}
             texts = {column.name for column in columns} - numbers
+            numbers.update(number_columns)
             yield from _text_chunks(
-                path, form, texts.union(text_columns), numbers.union(number_columns)
+                path, form, texts.union(text_columns), numbers - set(formats), set(formats)
             )
             return
     except DataError:
@@ -82,7 +85,7 @@ def _chunks(
 
 
 def _text_chunks(
-    path: Path, form: Format, texts: set[str], numbers: set[str]
+    path: Path, form: Format, texts: set[str], numbers: set[str], formatted: set[str]
 ) -> Iterator[DataFrame]:
     import pyarrow as pa
     from pyarrow import csv
@@ -90,7 +93,9 @@ def _text_chunks(
     dialect = sniff(path, form)
     text_columns = [name for name in dialect.names if name in texts]
     types = dict.fromkeys(text_columns, pa.string()) | {
-        name: pa.float64() for name in dialect.names if name in numbers and name not in texts
+        name: pa.float64() if name in numbers else pa.string()
+        for name in dialect.names
+        if name in numbers | formatted and name not in texts
     }
     options = arrow_options(
         dialect,
