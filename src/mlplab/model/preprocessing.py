@@ -21,9 +21,9 @@ from mlplab.io.files import parse_json
 from mlplab.task import Task
 
 VERSION_OF_NUMBER_FORMATS, VERSION, VERSION_OF_FEATURES = 4, 3, 2
-"""Of the JSON form with numbers that are not written plainly; without them that with bounds of predictions or a scaling that clips or ranks to a normal
-distribution; without them that with computed features; without these it has none, and readers take
-it as 1.
+"""Of the JSON form with numbers that are not written plainly; without them that with bounds of
+predictions or a scaling that clips or ranks to a normal distribution; without these that with
+computed features; without any it has none, and readers take it as 1.
 """
 
 
@@ -202,10 +202,10 @@ class Preprocessing:
     def from_json(cls, text: str) -> Preprocessing:
         """Parse what `to_json` returned. Raises ValueError if its entries contradict each other."""
         fields = parse_json(text)
-        if fields.get("version", 1) not in range(1, VERSION + 1):
+        if fields.get("version", 1) not in range(1, VERSION_OF_NUMBER_FORMATS + 1):
             raise ValueError(
                 f"its preprocessing has version {fields['version']!r}, and this version of mlplab"
-                f" reads 1 to {VERSION}"
+                f" reads 1 to {VERSION_OF_NUMBER_FORMATS}"
             )
         computed, bounds = fields.get("input_features"), fields.get("target_bounds")
         groups = fields.get("feature_groups")

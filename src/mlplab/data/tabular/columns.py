@@ -28,7 +28,7 @@ MAX_EMBEDDED_CATEGORIES = 5000
 
 @dataclass(frozen=True)
 class Column:
-    """A feature column: its name and kind, and how its numbers are written if they are not plain."""
+    """A feature column: its name, its kind, and how its numbers are written, if not plainly."""
 
     name: str
     kind: str

@@ -31,6 +31,8 @@ from mlplab.errors import DataError
 MISSING_CATEGORY = "(missing)"
 OTHER_CATEGORY = "(other)"
 """Stands for rare categories (dataset.min_frequency), and for those that training did not see."""
+_REMOVALS = 64
+"""In about as many steps the encoded columns are removed from a frame."""
 DATE_FIELDS = ("year", "month", "day", "day_of_week", "hour")
 
 _STORED_KEYS = {"words": "categories", "parts": "date_fields"}
@@ -295,7 +297,7 @@ class Encoder:
         Args:
             frame: the rows, with at least the columns of the encoder.
             source: the name of the file, for messages.
-            consume: whether to remove each column from the frame once it is encoded, so that a
+            consume: whether to remove columns from the frame once they are encoded, so that a
                 large table is not held in memory twice.
 
         Raises:
@@ -308,13 +310,16 @@ class Encoder:
                 f" {', '.join(map(str, frame.columns[:30]))}."
             )
         encoded_NF = np.empty((len(frame), len(self.feature_names)))
-        start = 0
+        start, encoded = 0, []
+        num_kept = len(frame.columns) // _REMOVALS  # to remove a column takes time for all others
         for column in self.columns:
-            cells = frame.pop(column.name) if consume else frame[column.name]
-            values = column.apply(without_markers(cells, self.markers), source)
+            values = column.apply(without_markers(frame[column.name], self.markers), source)
             encoded_NF[:, start : start + values.shape[1]] = values
             start += values.shape[1]
-            if consume:
+            encoded.append(column.name)
+            if consume and len(encoded) > num_kept:
+                frame.drop(columns=encoded, inplace=True)
+                encoded.clear()
                 release_unused_memory()
         return encoded_NF
 
