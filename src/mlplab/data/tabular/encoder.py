@@ -31,8 +31,8 @@ from mlplab.errors import DataError
 MISSING_CATEGORY = "(missing)"
 OTHER_CATEGORY = "(other)"
 """Stands for rare categories (dataset.min_frequency), and for those that training did not see."""
-_REMOVALS = 64
-"""In about as many steps the encoded columns are removed from a frame."""
+_MAX_REMOVED = 500
+"""Of a frame with more columns none is removed, since each removal takes time for all others."""
 DATE_FIELDS = ("year", "month", "day", "day_of_week", "hour")
 
 _STORED_KEYS = {"words": "categories", "parts": "date_fields"}
@@ -297,7 +297,7 @@ class Encoder:
         Args:
             frame: the rows, with at least the columns of the encoder.
             source: the name of the file, for messages.
-            consume: whether to remove columns from the frame once they are encoded, so that a
+            consume: whether to remove each column from the frame once it is encoded, so that a
                 large table is not held in memory twice.
 
         Raises:
@@ -310,16 +310,14 @@ class Encoder:
                 f" {', '.join(map(str, frame.columns[:30]))}."
             )
         encoded_NF = np.empty((len(frame), len(self.feature_names)))
-        start, encoded = 0, []
-        num_kept = len(frame.columns) // _REMOVALS  # to remove a column takes time for all others
+        start = 0
+        consume = consume and len(frame.columns) <= _MAX_REMOVED
         for column in self.columns:
-            values = column.apply(without_markers(frame[column.name], self.markers), source)
+            cells = frame.pop(column.name) if consume else frame[column.name]
+            values = column.apply(without_markers(cells, self.markers), source)
             encoded_NF[:, start : start + values.shape[1]] = values
             start += values.shape[1]
-            encoded.append(column.name)
-            if consume and len(encoded) > num_kept:
-                frame.drop(columns=encoded, inplace=True)
-                encoded.clear()
+            if consume:
                 release_unused_memory()
         return encoded_NF
 
