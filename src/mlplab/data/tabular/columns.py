@@ -111,20 +111,32 @@ def feature_columns(
 
     Raises:
         DataError: if columns are text or have numbers that are infinite or too large. All columns
-            of text are listed.
+            that are refused are listed.
     """
-    columns, refusals = [], []
+    columns: list[Column] = []
+    refusals: dict[str, str] = {}
     embeds = dataset.encode in ("embed", "auto")
     most = MAX_EMBEDDED_CATEGORIES if embeds else MAX_CATEGORIES
     for name in names:
-        kind = _configured_kind(name, dataset) or kind_of(frame[name], dataset.date_format, most)
-        if kind == TEXT:
-            refusals.append(_text_message(frame[name], source))
-        elif kind == NUMBER:
-            check_numbers(parse_numbers(frame[name], f"{source}, column '{name}'"), name, source)
+        try:
+            kind = _configured_kind(name, dataset) or kind_of(
+                frame[name], dataset.date_format, most
+            )
+            if kind == TEXT:
+                raise DataError(_text_message(frame[name], source))
+            if kind == NUMBER:
+                numbers_N = parse_numbers(frame[name], f"{source}, column '{name}'")
+                check_numbers(numbers_N, name, source)
+        except DataError as error:
+            refusals[name] = str(error)
+            continue
         columns.append(Column(name, kind, formats.get(name)))
+    if len(refusals) > 1:
+        names_refused = ",".join(refusals)
+        together = f"All of these columns are left out with dataset.ignore=[{names_refused}]."
+        raise DataError("\n".join([*refusals.values(), together]))
     if refusals:
-        raise DataError("\n".join(refusals))
+        raise DataError(next(iter(refusals.values())))
     return columns
 
 

@@ -141,7 +141,11 @@ def _complete_rows(
     numbers. Cells that are markers become missing.
     """
     if markers:  # strings of a Parquet file; those of a text file are missing already
-        frame = frame.assign(**{name: without_markers(frame[name], markers) for name in frame})
+        strings = [name for name, kind in frame.dtypes.items() if kind.kind not in "biufcmM"]
+        if strings:
+            frame = frame.assign(
+                **{name: without_markers(frame[name], markers) for name in strings}
+            )
     complete_N = frame[list(required)].notna().all(axis=1).to_numpy()
     if complete_N.all():
         return frame, given_split
