@@ -192,7 +192,8 @@ def _bins(values: Series) -> Ints | None:
         return None
     if np.isnan(numbers_N).all():
         return None
-    edges = np.unique(np.nanquantile(numbers_N, np.linspace(0, 1, 21)))
+    present_N = numbers_N[~np.isnan(numbers_N)]
+    edges = np.unique(np.quantile(present_N, np.linspace(0, 1, 21)))
     bins_N = np.maximum(np.searchsorted(edges, numbers_N), 1) - 1
     return np.where(np.isnan(numbers_N), -1, bins_N)
 

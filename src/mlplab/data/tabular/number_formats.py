@@ -88,18 +88,18 @@ class NumberFormat:
         return -number if negative or match["open"] else number
 
     def description(self, cells: Sequence[str]) -> str:
-        """Return words for notes and reports: what these cells have."""
-        words = []
+        """Return a description for notes and reports: what these cells have."""
+        phrases = []
         spaces = {" ": _SPACES, "'": "'\u2019"}.get(self.thousands, self.thousands)
         if any(re.search(rf"\d[{spaces}]\d", cell) for cell in cells if self.thousands):
-            words.append(f"{SEPARATORS[self.thousands]}s between thousands")
+            phrases.append(f"{SEPARATORS[self.thousands]}s between thousands")
         if self.decimal == ",":
-            words.append("a decimal comma")
+            phrases.append("a decimal comma")
         if self.currency:
-            words.append(f"the currency {self.currency}")
+            phrases.append(f"the currency {self.currency}")
         if self.percent:
-            words.append("a percent sign (5% is the number 5)")
-        return " and ".join(words) or "signs such as \u2212 or parentheses"
+            phrases.append("a percent sign (5% is the number 5)")
+        return " and ".join(phrases) or "signs such as \u2212 or parentheses"
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values for a JSON file."""

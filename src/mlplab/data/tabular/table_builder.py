@@ -80,11 +80,10 @@ def build_table(
     frame, given_split = _complete_rows(frame, required, dataset.markers, given_split)
     if len(frame) < MIN_ROWS:
         complete = " without empty cells" if num_rows_read > len(frame) else ""
-        raise DataError(
-            f"{source} has {len(frame)} row(s){complete}; at least {MIN_ROWS} are needed."
-        )
+        needed = f"at least {MIN_ROWS} are needed"
+        raise DataError(f"{source} has {len(frame)} row(s){complete}; {needed}.")
     frame, recognized = _plain_numbers(frame, [*names, *targets], dataset, decimal)
-    formats = {name: column.form for name, column in recognized.items()}
+    formats = {name: one.form for name, one in recognized.items()}
     columns = feature_columns(frame, names, dataset, source, formats)
     check_operands(formulas, columns, dataset, source)
     y, task, classes = _targets(frame, targets, dataset.task, source)
@@ -100,7 +99,7 @@ def build_table(
         given_split,
         roles.weights(frame, dataset.weight_column, source),
         source,
-        (*notes, *(column.note(name) for name, column in recognized.items())),
+        (*notes, *(one.note(name) for name, one in recognized.items())),
         num_rows_read - len(frame),
         tuple(formulas or ()) if any(f.function != COLUMN for f in formulas or ()) else (),
         {name: formats[name] for name in targets if name in formats},
