@@ -38,7 +38,9 @@ def read_labeled(
     for name in targets:
         require_column(name, list(frame.columns), str(path), "target")
     if not preprocessing.task.classifies:
-        return frame, roles.regression_targets(frame, targets, str(path))
+        encoder = preprocessing.encoder
+        formats = encoder.target_formats if encoder is not None else {}
+        return frame, roles.regression_targets(frame, targets, str(path), formats)
     code_of_text = {category_text(name): c for c, name in enumerate(preprocessing.class_names)}
     cells = frame[targets[0]]
     labels = cells.map(category_text)

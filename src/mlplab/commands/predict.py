@@ -39,7 +39,7 @@ OPTIONS: Options = {
     "file": {
         "metavar": "FILE",
         "type": Path,
-        "help": "rows to predict, with the columns of the training data",
+        "help": "rows to predict, with the columns of the training data; - reads CSV from a pipe",
     },
     "-o --out": {
         "metavar": "OUT",

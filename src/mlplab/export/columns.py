@@ -112,6 +112,11 @@ def date_seconds(values: pd.Series, date_format: str | None = None) -> np.ndarra
     return np.asarray(seconds_N)[:, None]
 
 
+def _numbers(values: pd.Series, one: Input) -> np.ndarray:
+    form = one.column.number_format if one.column else None
+    return parse_quantities(values, one.kind, f"column '{one.name}'", form)
+
+
 def raw_inputs(columns: Sequence[Input], frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the columns of a frame as an exported ONNX model takes them.
 
@@ -128,7 +133,7 @@ def raw_inputs(columns: Sequence[Input], frame: pd.DataFrame) -> dict[str, np.nd
         elif one.kind == DATE:
             arrays[one.name] = date_seconds(values, one.column.date_format if one.column else None)
         else:
-            arrays[one.name] = parse_quantities(values, one.kind, f"column '{one.name}'")[:, None]
+            arrays[one.name] = _numbers(values, one)[:, None]
     return arrays
 
 

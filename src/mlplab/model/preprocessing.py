@@ -20,10 +20,10 @@ from mlplab.errors import DataError
 from mlplab.io.files import parse_json
 from mlplab.task import Task
 
-VERSION, VERSION_OF_FEATURES = 3, 2
-"""Of the JSON form with bounds of predictions or a scaling that clips or ranks to a normal
-distribution; without them that with computed features; without these it has none, and readers take
-it as 1.
+VERSION_OF_NUMBER_FORMATS, VERSION, VERSION_OF_FEATURES = 4, 3, 2
+"""Of the JSON form with numbers that are not written plainly; without them that with bounds of
+predictions or a scaling that clips or ranks to a normal distribution; without these that with
+computed features; without any it has none, and readers take it as 1.
 """
 
 
@@ -163,6 +163,8 @@ class Preprocessing:
     @property
     def _version(self) -> int:
         """The oldest version of the JSON form that has everything."""
+        if self.encoder is not None and self.encoder.has_number_formats:
+            return VERSION_OF_NUMBER_FORMATS
         columns = self.encoder.columns if self.encoder else ()
         is_new = self.target_bounds is not None or self.feature_scaler.clip is not None
         if is_new or any(column.normal for column in columns):
@@ -201,10 +203,10 @@ class Preprocessing:
     def from_json(cls, text: str) -> Preprocessing:
         """Parse what `to_json` returned. Raises ValueError if its entries contradict each other."""
         fields = parse_json(text)
-        if fields.get("version", 1) not in range(1, VERSION + 1):
+        if fields.get("version", 1) not in range(1, VERSION_OF_NUMBER_FORMATS + 1):
             raise ValueError(
                 f"its preprocessing has version {fields['version']!r}, and this version of mlplab"
-                f" reads 1 to {VERSION}"
+                f" reads 1 to {VERSION_OF_NUMBER_FORMATS}"
             )
         computed, bounds = fields.get("input_features"), fields.get("target_bounds")
         groups = fields.get("feature_groups")

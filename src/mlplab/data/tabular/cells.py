@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def parse_numbers(values: Series, where: str) -> Floats:
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return np.asarray(values.to_numpy(np.float64, na_value=np.nan), np.float64)
     numbers = pd.to_numeric(
-        values.map(lambda v: float(v) if isinstance(v, bool) else v), errors="coerce"
+        values.map(lambda v: float(v) if isinstance(v, (bool, Decimal)) else v), errors="coerce"
     ).to_numpy(np.float64, na_value=np.nan)
     refuse_cells(np.isnan(numbers) & values.notna().to_numpy(), values, where, "a number")
     return np.asarray(numbers, np.float64)

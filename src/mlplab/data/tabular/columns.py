@@ -6,13 +6,15 @@ Text is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Number
+from types import MappingProxyType
 
 from mlplab.data.table import DataFrame, Floats, Series
-from mlplab.data.tabular.cell_errors import check_numbers
+from mlplab.data.tabular.cell_errors import check_numbers, refuse_cells
 from mlplab.data.tabular.cells import are_dates, parse_booleans, parse_numbers
+from mlplab.data.tabular.number_formats import NumberFormat, parse_formatted
 from mlplab.data.tabular.sniffing import parse_number
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
@@ -26,10 +28,11 @@ MAX_EMBEDDED_CATEGORIES = 5000
 
 @dataclass(frozen=True)
 class Column:
-    """A feature column: its name and kind."""
+    """A feature column: its name, its kind, and how its numbers are written, if not plainly."""
 
     name: str
     kind: str
+    number_format: NumberFormat | None = None
 
 
 def kind_of(
@@ -67,11 +70,18 @@ def kind_of(
     return CATEGORY if present.nunique() <= most else TEXT
 
 
-def parse_quantities(values: Series, kind: str, where: str) -> Floats:
+def parse_quantities(
+    values: Series, kind: str, where: str, form: NumberFormat | None = None
+) -> Floats:
     """Return the cells of a column of numbers or booleans as float64 [N], NaN if missing.
 
-    Raises DataError for a cell that is not one.
+    `form` is how the numbers are written, if not plainly. Raises DataError for a cell that is not
+    one.
     """
+    if form is not None and values.dtype.kind not in "biuf":
+        numbers_N, wrong_N = parse_formatted(values, form)
+        refuse_cells(wrong_N, values, where, f"a number like those of the training ({form})")
+        return numbers_N
     return (parse_booleans if kind == BOOLEAN else parse_numbers)(values, where)
 
 
@@ -83,7 +93,11 @@ def _unsupported(values: Series, what: str) -> DataError:
 
 
 def feature_columns(
-    frame: DataFrame, names: Sequence[str], dataset: TabularDataset, source: str
+    frame: DataFrame,
+    names: Sequence[str],
+    dataset: TabularDataset,
+    source: str,
+    formats: Mapping[str, NumberFormat] = MappingProxyType({}),
 ) -> list[Column]:
     """Return the feature columns with their kinds.
 
@@ -93,23 +107,36 @@ def feature_columns(
         dataset: which columns are categories or numbers regardless of their content, and how dates
             are written.
         source: the name of the file, for messages.
+        formats: how the numbers of columns were written that were not plain.
 
     Raises:
         DataError: if columns are text or have numbers that are infinite or too large. All columns
-            of text are listed.
+            that are refused are listed.
     """
-    columns, refusals = [], []
+    columns: list[Column] = []
+    refusals: dict[str, str] = {}
     embeds = dataset.encode in ("embed", "auto")
     most = MAX_EMBEDDED_CATEGORIES if embeds else MAX_CATEGORIES
     for name in names:
-        kind = _configured_kind(name, dataset) or kind_of(frame[name], dataset.date_format, most)
-        if kind == TEXT:
-            refusals.append(_text_message(frame[name], source))
-        elif kind == NUMBER:
-            check_numbers(parse_numbers(frame[name], f"{source}, column '{name}'"), name, source)
-        columns.append(Column(name, kind))
+        try:
+            kind = _configured_kind(name, dataset) or kind_of(
+                frame[name], dataset.date_format, most
+            )
+            if kind == TEXT:
+                raise DataError(_text_message(frame[name], source))
+            if kind == NUMBER:
+                numbers_N = parse_numbers(frame[name], f"{source}, column '{name}'")
+                check_numbers(numbers_N, name, source)
+        except DataError as error:
+            refusals[name] = str(error)
+            continue
+        columns.append(Column(name, kind, formats.get(name)))
+    if len(refusals) > 1:
+        names_refused = ",".join(refusals)
+        together = f"All of these columns are left out with dataset.ignore=[{names_refused}]."
+        raise DataError("\n".join([*refusals.values(), together]))
     if refusals:
-        raise DataError("\n".join(refusals))
+        raise DataError(next(iter(refusals.values())))
     return columns
 
 

@@ -157,16 +157,20 @@ def _predicts_target(table: RawTable, values: Series, kind: str) -> bool:
     first = values.iloc[:MAX_ROWS]
     y = table.y[:MAX_ROWS]
     if table.task.classifies:
-        groups = (
-            first.astype(str)
-            if kind == CATEGORY or first.nunique() <= len(first) // 10
-            else _bins(first)
-        )
-        if groups is None or groups.nunique() > max(2, len(first) // 10):
+        codes_N, distinct = first.factorize()
+        num_distinct = len(distinct)  # without empty cells, which are a value of their own
+        if kind != CATEGORY and num_distinct > len(first) // 10:
+            codes_N = _bins(first)
+            if codes_N is None:
+                return False
+        num_groups = len(np.unique(codes_N))
+        if num_groups > max(2, len(first) // 10):
             return False
-        import pandas as pd
-
-        accuracy = pd.crosstab(groups.to_numpy(), y).max(axis=1).sum() / len(first)
+        counts = np.bincount(
+            (codes_N + 1) * table.task.num_classes + y.astype(np.int64),
+            minlength=(codes_N.max() + 2) * table.task.num_classes,
+        )
+        accuracy = counts.reshape(-1, table.task.num_classes).max(1).sum() / len(first)
         majority = np.bincount(y.astype(np.int64)).max() / len(y)
         return bool(accuracy >= LEAK_SCORE and accuracy > majority + 0.01)
     if kind == CATEGORY or y.shape[1] != 1:
@@ -177,14 +181,21 @@ def _predicts_target(table: RawTable, values: Series, kind: str) -> bool:
     return bool(abs(np.corrcoef(numbers, y[:, 0])[0, 1]) >= LEAK_SCORE)
 
 
-def _bins(values: Series) -> Series | None:
-    """Return the quantile bin of each number, of twenty; None if they cannot be binned."""
-    import pandas as pd
+def _bins(values: Series) -> Ints | None:
+    """Return the quantile bin of each number, of twenty, and -1 if empty: int64 [N].
 
+    None if they cannot be binned.
+    """
     try:
-        return pd.qcut(values.astype(float), 20, labels=False, duplicates="drop").astype(str)
+        numbers_N = values.to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError):
         return None
+    if np.isnan(numbers_N).all():
+        return None
+    present_N = numbers_N[~np.isnan(numbers_N)]
+    edges = np.unique(np.quantile(present_N, np.linspace(0, 1, 21)))
+    bins_N = np.maximum(np.searchsorted(edges, numbers_N), 1) - 1
+    return np.where(np.isnan(numbers_N), -1, bins_N)
 
 
 def _row_findings(table: RawTable, rows: Mapping[str, Ints]) -> Iterator[Finding]:

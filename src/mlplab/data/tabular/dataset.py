@@ -88,7 +88,7 @@ def read_table(dataset: File) -> RawTable:
     notes = [note for result in results for note in result.notes]
     first, *others = (result.frame for result in results)
     if not others:
-        return build_table(dataset, first, str(dataset.path), None, notes)
+        return build_table(dataset, first, str(dataset.path), None, notes, results[0].decimal)
     columns = list(first.columns)
     for path, frame in zip(other_paths.values(), others, strict=True):
         absent = sorted(set(columns) - set(frame.columns))
@@ -100,7 +100,7 @@ def read_table(dataset: File) -> RawTable:
     ends = np.cumsum([len(result.frame) for result in results])
     rows = np.split(np.arange(len(all_rows)), ends[:-1])
     given_split = dict(zip(("train", *other_paths), rows, strict=True))
-    return build_table(dataset, all_rows, str(dataset.path), given_split, notes)
+    return build_table(dataset, all_rows, str(dataset.path), given_split, notes, results[0].decimal)
 
 
 def later_format(dataset: Dataset, given: Format, markers: Sequence[str]) -> Format:

@@ -7,7 +7,7 @@ without scikit-learn. Shapes: N rows, F encoded features, C categories, Q quanti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -21,16 +21,18 @@ from mlplab.data.tabular.cells import (
     category_codes,
     category_text,
     parse_dates,
-    parse_numbers,
     without_markers,
 )
 from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, parse_quantities
 from mlplab.data.tabular.csv import release_unused_memory
+from mlplab.data.tabular.number_formats import NumberFormat
 from mlplab.errors import DataError
 
 MISSING_CATEGORY = "(missing)"
 OTHER_CATEGORY = "(other)"
 """Stands for rare categories (dataset.min_frequency), and for those that training did not see."""
+_MAX_REMOVED = 500
+"""Of a frame with more columns none is removed, since each removal takes time for all others."""
 DATE_FIELDS = ("year", "month", "day", "day_of_week", "hour")
 
 _STORED_KEYS = {"words": "categories", "parts": "date_fields"}
@@ -59,6 +61,7 @@ class ColumnEncoder:
         normal: whether ranks become quantiles of the normal distribution.
         date_medians: for dates with imputation, the median of each field in `date_fields`; stored
             under the key `quantiles`.
+        number_format: how the numbers are written; None if plainly.
         low, high: the range of the numbers, or of the years of the dates, in the train rows.
         spare: the number of trailing features that are always 0, so that the folds of a
             cross-validation, which see different categories, have equal shapes.
@@ -80,6 +83,7 @@ class ColumnEncoder:
     spare: int = 0
     low: float | None = None
     high: float | None = None
+    number_format: NumberFormat | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -147,7 +151,7 @@ class ColumnEncoder:
             if self.kind == DATE:
                 numbers_N = parse_dates(present, self.name, self.date_format).dt.year.to_numpy()
             else:
-                numbers_N = parse_numbers(present, self.name)
+                numbers_N = parse_quantities(present, NUMBER, self.name, self.number_format)
             outside_N = (numbers_N < self.low) | (numbers_N > self.high)
             low, high = (f"{limit:.6g}" for limit in (self.low, self.high))
             unit = "years " if self.kind == DATE else ""
@@ -171,6 +175,7 @@ class ColumnEncoder:
             **({"outputs": self.outputs} if self.outputs else {}),
             **({"spare": self.spare} if self.spare else {}),
             **({"normal": True} if self.normal else {}),
+            **({"number_format": self.number_format.to_dict()} if self.number_format else {}),
         }
 
     @classmethod
@@ -182,6 +187,8 @@ class ColumnEncoder:
         }
         if fields.get("kind") == DATE:
             fields["date_medians"] = fields.pop("quantiles", ())
+        if fields.get("number_format"):
+            fields["number_format"] = NumberFormat.from_dict(fields["number_format"])
         fields["low"], fields["high"] = fields.pop("range") or (None, None)
         return cls(**fields)
 
@@ -200,7 +207,7 @@ class ColumnEncoder:
                 1,
             )
             return np.where(missing_N[:, None], self.date_medians or 0.0, date_NF), missing_N
-        numbers_N = parse_quantities(values, self.kind, where)
+        numbers_N = parse_quantities(values, self.kind, where, self.number_format)
         check_numbers(numbers_N, self.name, source, first_row(values))
         missing_N = np.isnan(numbers_N)
         filled = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers_N)
@@ -268,10 +275,17 @@ class Encoder:
     Attributes:
         columns: the encoder of each column.
         markers: the strings that count as an empty cell.
+        target_formats: how the numbers of targets are written that are not plain.
     """
 
     columns: tuple[ColumnEncoder, ...]
     markers: tuple[str, ...] = ()
+    target_formats: Mapping[str, NumberFormat] = field(default_factory=dict)
+
+    @property
+    def has_number_formats(self) -> bool:
+        """Whether a column or a target has numbers that are not written plainly."""
+        return bool(self.target_formats) or any(column.number_format for column in self.columns)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -297,6 +311,7 @@ class Encoder:
             )
         encoded_NF = np.empty((len(frame), len(self.feature_names)))
         start = 0
+        consume = consume and len(frame.columns) <= _MAX_REMOVED
         for column in self.columns:
             cells = frame.pop(column.name) if consume else frame[column.name]
             values = column.apply(without_markers(cells, self.markers), source)
@@ -327,13 +342,21 @@ class Encoder:
         return {
             "columns": [column.to_dict() for column in self.columns],
             "na_values": list(self.markers),
+            **(
+                {"targets": {name: f.to_dict() for name, f in self.target_formats.items()}}
+                if self.target_formats
+                else {}
+            ),
         }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Encoder:
         """Return the encoder that `to_dict` described."""
         columns = tuple(ColumnEncoder.from_dict(column) for column in stored["columns"])
-        return cls(columns, tuple(stored["na_values"]))
+        targets = {
+            name: NumberFormat.from_dict(form) for name, form in stored.get("targets", {}).items()
+        }
+        return cls(columns, tuple(stored["na_values"]), targets)
 
 
 def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
@@ -355,6 +378,7 @@ def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
                 for column, width, size in zip(encoder.columns, widths, outputs, strict=True)
             ),
             encoder.markers,
+            encoder.target_formats,
         )
         for encoder in encoders
     ]

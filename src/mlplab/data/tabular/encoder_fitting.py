@@ -5,7 +5,8 @@ Shapes: N rows, C categories.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from mlplab.data.tabular.encoder import (
     ColumnEncoder,
     Encoder,
 )
+from mlplab.data.tabular.number_formats import NumberFormat
 from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
 from mlplab.errors import DataError
 
@@ -33,6 +35,7 @@ def fit_encoder(
     columns: Sequence[Column],
     dataset: TabularDataset,
     seed: int,
+    target_formats: Mapping[str, NumberFormat] = MappingProxyType({}),
 ) -> Encoder:
     """Fit the encoder of each column on the train rows.
 
@@ -42,6 +45,7 @@ def fit_encoder(
         columns: the feature columns and their kinds.
         dataset: how missing cells, categories and quantiles are encoded.
         seed: the seed of the subsample that quantiles are estimated on.
+        target_formats: how the numbers of targets were written that were not plain.
 
     Raises:
         DataError: if a column has no value in the train split, or a cell is not a number.
@@ -51,6 +55,7 @@ def fit_encoder(
             _fit_column(frame[column.name].iloc[train], column, dataset, seed) for column in columns
         ),
         tuple(dataset.markers),
+        dict(target_formats),
     )
 
 
@@ -82,6 +87,7 @@ def _fit_column(
         normal=by_rank and normal,
         low=float(np.nanmin(numbers)),
         high=float(np.nanmax(numbers)),
+        number_format=column.number_format,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from mlplab.data.table import DataFrame, Floats, Ints
 from mlplab.data.tabular.columns import Column
 from mlplab.data.tabular.data_report import DataReport
 from mlplab.data.tabular.encoder import Encoder
+from mlplab.data.tabular.number_formats import NumberFormat
 from mlplab.task import Task
 
 
@@ -33,6 +34,7 @@ class RawTable:
         source: the name of the file or data set, for messages.
         notes: how the file is written.
         dropped: the number of rows left out because of empty cells.
+        target_formats: how the numbers of targets were written that were not plain.
         formulas: the features, if some are computed from columns.
     """
 
@@ -48,6 +50,7 @@ class RawTable:
     notes: tuple[str, ...] = ()
     dropped: int = 0
     formulas: tuple[Formula, ...] = ()
+    target_formats: Mapping[str, NumberFormat] = field(default_factory=dict)
 
     def content_hash(self) -> str:
         """Return the SHA-256 of cells, targets and names in hexadecimal."""

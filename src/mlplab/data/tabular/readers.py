@@ -29,6 +29,7 @@ class ReadResult:
 
     frame: DataFrame
     notes: list[str] = field(default_factory=list)
+    decimal: str = "."
 
     def __post_init__(self) -> None:
         self.frame.columns = [str(name) for name in self.frame.columns]
@@ -119,4 +120,4 @@ def _read_text(
             "; the encoding is a guess: if names or categories look wrong, set dataset.encoding,"
             " for example to cp949, shift_jis or gb18030"
         )
-    return ReadResult(frame, [note])
+    return ReadResult(frame, [note], dialect.decimal)

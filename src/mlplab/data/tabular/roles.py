@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 from mlplab.data.table import SPLITS, DataFrame, Floats, Ints, Series
 from mlplab.data.tabular.cell_errors import check_numbers, first_row, refuse_cells
 from mlplab.data.tabular.columns import require_column
+from mlplab.data.tabular.number_formats import NumberFormat, parse_formatted
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 
@@ -50,11 +52,23 @@ def reserved_columns(
     return [*targets, *named.values()]
 
 
-def regression_targets(frame: DataFrame, names: Sequence[str], source: str) -> Floats:
-    """Return the targets as float64 [N, T]. Raises DataError for cells that are not numbers."""
+def regression_targets(
+    frame: DataFrame,
+    names: Sequence[str],
+    source: str,
+    formats: Mapping[str, NumberFormat] = MappingProxyType({}),
+) -> Floats:
+    """Return the targets as float64 [N, T]. Raises DataError for cells that are not numbers.
+
+    `formats` are those of targets whose numbers are not written plainly.
+    """
     columns = []
     for name in names:
-        numbers = _numbers(frame[name])
+        values = frame[name]
+        if name in formats and values.dtype.kind not in "biuf":
+            numbers, _ = parse_formatted(values, formats[name])
+        else:
+            numbers = _numbers(values)
         refuse_cells(
             np.isnan(numbers),
             frame[name],

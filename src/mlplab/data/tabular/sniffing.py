@@ -15,7 +15,7 @@ MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "#
 """Strings that count as a missing value."""
 
 DELIMITERS = (",", ";", "\t", "|")
-_SAMPLE_BYTES = 1 << 18
+SAMPLE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,14 @@ def sniff(path: Path, form: Format) -> SniffResult:
     column names.
     """
     with open_decompressed(path) as file:
-        head = file.read(_SAMPLE_BYTES)
+        return sniff_head(file.read(SAMPLE_BYTES), path, form)
+
+
+def sniff_head(head: bytes, path: Path, form: Format) -> SniffResult:
+    """Detect as `sniff` does how a text file is written whose first SAMPLE_BYTES are `head`."""
     encoding = form.encoding or _encoding(head)
     try:
-        sample = head.decode(encoding, errors="ignore" if len(head) == _SAMPLE_BYTES else "strict")
+        sample = head.decode(encoding, errors="ignore" if len(head) == SAMPLE_BYTES else "strict")
     except (UnicodeDecodeError, LookupError) as error:
         raise DataError(
             f"{path} is not in the encoding {encoding}: {error}. Name its encoding, such as"
@@ -114,7 +118,7 @@ def _encoding(head: bytes) -> str:
         if head.startswith(mark):
             return name
     try:
-        head[: -4 if len(head) == _SAMPLE_BYTES else None].decode("utf-8")
+        head[: -4 if len(head) == SAMPLE_BYTES else None].decode("utf-8")
         return "utf-8"
     except UnicodeDecodeError as error:
         return "cp1252" if error.start < len(head) - 8 else "utf-8"

@@ -27,6 +27,7 @@ from mlplab.data.tabular.data_checks import inspect
 from mlplab.data.tabular.data_report import DataReport
 from mlplab.data.tabular.encoder import Encoder, pad_to_same_width
 from mlplab.data.tabular.encoder_fitting import fit_encoder
+from mlplab.data.tabular.number_formats import Recognized, parse_formatted, recognize
 from mlplab.data.tabular.raw_table import RawTable, Split
 from mlplab.data.tabular.splits import group_codes, split_table
 from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
@@ -49,6 +50,7 @@ def build_table(
     source: str,
     given_split: Mapping[str, Ints] | None = None,
     notes: Sequence[str] = (),
+    decimal: str = ".",
 ) -> RawTable:
     """Classify the columns of a frame and encode its targets.
 
@@ -58,6 +60,7 @@ def build_table(
         source: the name of the file or data set, for messages.
         given_split: the row numbers of each split, if files define it.
         notes: how the file is written.
+        decimal: the decimal sign of the file.
 
     Raises:
         DataError: if a named column does not exist, a column or target cannot be learned from, or
@@ -77,10 +80,11 @@ def build_table(
     frame, given_split = _complete_rows(frame, required, dataset.markers, given_split)
     if len(frame) < MIN_ROWS:
         complete = " without empty cells" if num_rows_read > len(frame) else ""
-        raise DataError(
-            f"{source} has {len(frame)} row(s){complete}; at least {MIN_ROWS} are needed."
-        )
-    columns = feature_columns(frame, names, dataset, source)
+        needed = f"at least {MIN_ROWS} are needed"
+        raise DataError(f"{source} has {len(frame)} row(s){complete}; {needed}.")
+    frame, recognized = _plain_numbers(frame, [*names, *targets], dataset, decimal)
+    formats = {name: one.form for name, one in recognized.items()}
+    columns = feature_columns(frame, names, dataset, source, formats)
     check_operands(formulas, columns, dataset, source)
     y, task, classes = _targets(frame, targets, dataset.task, source)
     if dataset.split_column:
@@ -95,10 +99,35 @@ def build_table(
         given_split,
         roles.weights(frame, dataset.weight_column, source),
         source,
-        tuple(notes),
+        (*notes, *(one.note(name) for name, one in recognized.items())),
         num_rows_read - len(frame),
         tuple(formulas or ()) if any(f.function != COLUMN for f in formulas or ()) else (),
+        {name: formats[name] for name in targets if name in formats},
     )
+
+
+def _plain_numbers(
+    frame: DataFrame, names: Sequence[str], dataset: TabularDataset, decimal: str
+) -> tuple[DataFrame, dict[str, Recognized]]:
+    """Return the frame with numbers in place of strings such as $1,234, and how they were written.
+
+    Categories, and the targets of a classification, stay as they are.
+    """
+    kept = {*dataset.categories, *(dataset.id_column,)}
+    if dataset.task == "classification":
+        kept.update(dataset.targets or ("y", frame.columns[-1]))
+    recognized = {
+        name: column
+        for name in names
+        if name not in kept
+        and (column := recognize(frame[name], decimal, dataset.thousands)) is not None
+    }
+    if not recognized:
+        return frame, recognized
+    numbers = {
+        name: parse_formatted(frame[name], column.form)[0] for name, column in recognized.items()
+    }
+    return frame.assign(**numbers), recognized
 
 
 def _complete_rows(
@@ -111,7 +140,11 @@ def _complete_rows(
     numbers. Cells that are markers become missing.
     """
     if markers:  # strings of a Parquet file; those of a text file are missing already
-        frame = frame.assign(**{name: without_markers(frame[name], markers) for name in frame})
+        strings = [name for name, kind in frame.dtypes.items() if kind.kind not in "biufcmM"]
+        if strings:
+            frame = frame.assign(
+                **{name: without_markers(frame[name], markers) for name in strings}
+            )
     complete_N = frame[list(required)].notna().all(axis=1).to_numpy()
     if complete_N.all():
         return frame, given_split
@@ -148,7 +181,9 @@ def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Ge
         _check_trained_classes(table, table.given_split)
     rows = _split_rows(table, dataset, rng)
     seed = int(rng.integers(2**31))
-    encoder = fit_encoder(table.frame, rows["train"], table.columns, dataset, seed)
+    encoder = fit_encoder(
+        table.frame, rows["train"], table.columns, dataset, seed, table.target_formats
+    )
     return _encoded(table, rows, encoder, dataset, inspect(table, dataset, rows), consume=True)
 
 
@@ -173,7 +208,9 @@ def split_folds(
     report = inspect(table, dataset, rows_of_folds[0])
     encoders = pad_to_same_width(
         [
-            fit_encoder(table.frame, rows["train"], table.columns, dataset, seed)
+            fit_encoder(
+                table.frame, rows["train"], table.columns, dataset, seed, table.target_formats
+            )
             for rows in rows_of_folds
         ]
     )

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from mlplab.data.input_features import EXAMPLES
 from mlplab.data.table import Dataset, check_names
+from mlplab.data.tabular.number_formats import SEPARATORS
 from mlplab.errors import FieldError
 from mlplab.schema import anything, choice, flag, integer, text
 
@@ -45,6 +46,12 @@ class TabularDataset(Dataset):
     date_format: str | None = text(
         None,
         "how dates are written, such as %d/%m/%Y; null takes dates as in ISO 8601, 2020-05-13",
+        optional=True,
+    )
+    thousands: str | None = text(
+        None,
+        "separator of thousands: a comma, a point, a space or an apostrophe; null detects it for"
+        " each column, as well as currencies, percent signs and parentheses; none allows none",
         optional=True,
     )
     encode: str = choice(
@@ -103,6 +110,10 @@ class TabularDataset(Dataset):
         super().check()
         for key in ("ignore", "categories", "numbers"):
             check_names(key, getattr(self, key))
+        if self.thousands not in (None, "none", *SEPARATORS):
+            raise FieldError(
+                "thousands", self.thousands, "is none of null, none, ',', '.', ' ' and \"'\""
+            )
         named = [self.target] if isinstance(self.target, str) else self.target
         if named is not None and not (
             isinstance(named, (list, tuple))
