@@ -52,19 +52,11 @@ def load_ranges(changes: object, typed: Sequence[str]) -> Ranges:
     )
     if changes is None:
         return default
-<<<<<<< HEAD
-    given = _read(Path(changes)) if isinstance(changes, str) else Ranges({}, _checked(changes))
-    ranges = {**default.ranges, **given.ranges}
-    ranges = {key: value for key, value in ranges.items() if key not in given.fixed}
-    fixed = {**default.fixed, **given.fixed}
-    return Ranges({key: v for key, v in fixed.items() if key not in given.ranges}, ranges)
-=======
     user = _read(Path(changes)) if isinstance(changes, str) else Ranges({}, _checked(changes))
     ranges = {**default.ranges, **user.ranges}
     ranges = {key: value for key, value in ranges.items() if key not in user.fixed}
     fixed = {**default.fixed, **user.fixed}
     return Ranges({key: v for key, v in fixed.items() if key not in user.ranges}, ranges)
->>>>>>> packed
 
 
 def _is_typed(key: str, typed: set[str]) -> bool:

@@ -261,7 +261,16 @@ def _components(settings: Settings) -> Hashable:
     """Everything that a representative depends on: the objects that jobs share, and the choice of
     the engine.
     """
-    names = "dataset embedding layers loss optimizer schedule training validation".split()
+    names = [
+        "dataset",
+        "embedding",
+        "layers",
+        "loss",
+        "optimizer",
+        "schedule",
+        "training",
+        "validation",
+    ]
     ids = tuple([id(getattr(settings, name)) for name in names])
     return ids, settings.device, settings.dtype, settings.engine, settings.config.get("engine")
 
