@@ -261,17 +261,8 @@ def _components(settings: Settings) -> Hashable:
     """Everything that a representative depends on: the objects that jobs share, and the choice of
     the engine.
     """
-    names = [
-        "dataset",
-        "embedding",
-        "layers",
-        "loss",
-        "optimizer",
-        "schedule",
-        "training",
-        "validation",
-    ]
-    ids = tuple([id(getattr(settings, name)) for name in names])
+    names = ("dataset", "embedding", "layers", "loss", "optimizer", "schedule", "training")
+    ids = tuple([id(getattr(settings, name)) for name in (*names, "validation")])
     return ids, settings.device, settings.dtype, settings.engine, settings.config.get("engine")
 
 
