@@ -30,7 +30,10 @@ RECORD = Path(__file__).resolve().parents[1] / "tests" / "digests.json"
 TIMES = ("seconds", "cpu_seconds")
 QUICK = ["tracking=summary", "device=cpu"]
 EAGER, NATIVE = [*QUICK, "engine=eager"], [*QUICK, "engine=native"]
-TABLE = ["dataset=file", "dataset.path=table.csv", "dataset.missing=impute", "training.epochs=15"]
+TABLE = [
+    *("experiment=null", "dataset=file", "dataset.path=table.csv", "dataset.missing=impute"),
+    "training.epochs=15",
+]
 RUNS = {
     "radial": ["experiment=radial_6_6", "training.epochs=30"],
     "xor": ["experiment=xor_mlp", "seed=3"],
