@@ -17,6 +17,7 @@ from mlplab.cli import main
 from mlplab.data.tabular import csv, readers, streaming
 
 OVERRIDES = [
+    "experiment=null",
     "dataset=file",
     "dataset.path=table.csv",
     "training.epochs=20",

@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
     with contextlib.chdir(folder):
         table().to_csv("table.csv", index=False)
         table(40, 1).drop(columns=["kind", "value"]).to_csv("new.csv", index=False)
-        base = [*QUICK, "dataset=file", "dataset.path=table.csv"]
+        base = [*QUICK, "experiment=null", "dataset=file", "dataset.path=table.csv"]
         values = [*base, "dataset.target=value", "dataset.ignore=[kind]"]
         classes = [*base, "dataset.target=kind", "dataset.ignore=[value]"]
         mlplab.run(values, "values", quiet=True)

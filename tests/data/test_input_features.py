@@ -139,7 +139,13 @@ def mixed_table(path):
 def test_a_table_has_features_of_its_numbers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame = mixed_table(tmp_path / "t.csv")
-    table = ["dataset=file", "dataset.path=t.csv", "dataset.missing=impute", *QUICK]
+    table = [
+        "experiment=null",
+        "dataset=file",
+        "dataset.path=t.csv",
+        "dataset.missing=impute",
+        *QUICK,
+    ]
     run = mlplab.run([*table, "dataset.features=[k,a_squared,a_b_c,log_a]"])
     assert run.preprocessing.feature_names == ("k=u", "k=v", "k=w", "a_squared", "a_b_c", "log_a")
     filled = frame.a.fillna(run.preprocessing.encoder.columns[1].fill)

@@ -61,7 +61,12 @@ def run(request, tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("run")
     table().to_csv(folder / "t.csv", index=False)
     overrides = [
-        *("dataset=file", f"dataset.path={folder}/t.csv", f"dataset.target={target}"),
+        *(
+            "experiment=null",
+            "dataset=file",
+            f"dataset.path={folder}/t.csv",
+            f"dataset.target={target}",
+        ),
         *(f"dataset.ignore={TARGETS[target]}", "dataset.missing=impute"),
         *("dataset.categories=[code]", "training.epochs=3", "model.normalization=batch"),
         *("tracking=off", *(f"{key}={value}" for key, value in more.items())),

@@ -23,6 +23,7 @@ from mlplab.runs.ensemble import Predictor
 from mlplab.sklearn import MLPClassifier, MLPRegressor
 
 OVERRIDES = [
+    "experiment=null",
     "dataset=file",
     "dataset.path=t.csv",
     "dataset.id_column=id",
