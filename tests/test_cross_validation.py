@@ -44,6 +44,7 @@ def table(path, rows=103, seed=0):
 def table_overrides(path, target="t", **more):
     other = "v" if target == "t" else "t"
     values = {
+        "experiment": "null",
         "dataset": "file",
         "dataset.path": str(path),
         "dataset.target": target,

@@ -62,6 +62,7 @@ LINES = [  # arguments and the extra that they need
     (["work", "sweep"], None),
     (["evaluate", "run"], None),
     (["open", "sweep", "1"], None),
+    (["explain", "run"], None),
     (["doctor", "run"], None),
     (["doctor", "sweep"], None),
     (["rerun", "run", "--check"], None),
@@ -192,7 +193,7 @@ def test_only_drawing_modules_and_the_frame_of_a_sweep_import_an_extra_at_the_to
     }
     while more := {name for name, targets in imported.items() if targets & needing} - needing:
         needing |= more
-    allowed = {"animation", "lr_range", "rendering.drawing", "rendering.step_images"}
+    allowed = {"animation", "explanation", "lr_range", "rendering.drawing", "rendering.step_images"}
     allowed |= {"scatter", "style"}
     assert {
         name

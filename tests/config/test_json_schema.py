@@ -52,7 +52,7 @@ def test_it_is_a_schema():
 
 @pytest.mark.slow
 def test_it_accepts_every_shipped_file_and_every_file_names_it():
-    paths = sorted(CONFIGS.rglob("*.yaml"))
+    paths = sorted(path for path in CONFIGS.rglob("*.yaml") if path.name != "ensemble.yaml")
     assert len(paths) > 150
     for path in paths:
         group = path.parent.name

@@ -335,7 +335,7 @@ def test_rows_without_a_target_are_left_out_where_cells_are_imputed(capsys):
     frame.loc[10:40, "x"] = None
     frame.to_csv("t.csv", index=False)
     line = ["train", "dataset=file", "dataset.path=t.csv", "training.epochs=1", "tracking=scalars"]
-    assert main([*line, "hydra.run.dir=refused"]) == 2
+    assert main([*line, "dataset.missing=refuse", "hydra.run.dir=refused"]) == 2
     assert "dataset.missing=drop or impute" in capsys.readouterr().err
     assert main([*line, "dataset.missing=impute", "hydra.run.dir=run"]) == 0
     assert "5 rows had an empty target" in Path("run/data_report.md").read_text()

@@ -135,7 +135,10 @@ def write_table(rows=300, seed=0):
     return table
 
 
-TABLE = ["dataset=file", "dataset.path=t.csv", "dataset.target=y", "dataset.missing=impute"]
+TABLE = [
+    *("experiment=null", "dataset=file", "dataset.path=t.csv", "dataset.target=y"),
+    "dataset.missing=impute",
+]
 
 
 def test_numbers_and_fields_of_dates_are_embedded_and_indicators_are_not():

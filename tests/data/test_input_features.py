@@ -188,7 +188,7 @@ def test_the_stored_form_has_a_version_and_is_checked():
     fields = json.loads(text)
     assert fields["version"] == 2
     for damage in (
-        {"version": 3},
+        {"version": 9},
         {"input_features": {**fields["input_features"], "formulas": [["column", [0]]]}},
         {"input_features": {**fields["input_features"], "formulas": [["eval", [0]]] * 5}},
         {"input_features": {**fields["input_features"], "formulas": [["column", [2]]] * 5}},

@@ -12,12 +12,15 @@ far less than in the times.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from mlplab.data.preparation.examples import Prepared
 from mlplab.network.blocks import Block
+from mlplab.network.layer import Layer
+from mlplab.network.mlp import PopulationLayer
 from mlplab.settings import Settings
 from mlplab.training.population import Population
 
@@ -57,7 +60,7 @@ class Workload:
             -(-len(prepared.train) // batch_size),
             (len(prepared.train) + num_val) / settings.training.evaluate_every,
             settings.dtype == "float64",
-            tuple(layer.blocks for layer in settings.layers),
+            _blocks(settings.layers),
         )
 
     @classmethod
@@ -71,7 +74,7 @@ class Workload:
             batches.per_epoch,
             evaluated / population.training.evaluate_every,
             population.theta_KP.dtype == torch.float64,
-            tuple(layer.blocks for layer in network.layers),
+            _blocks(network.layers),
         )
 
     @property
@@ -121,3 +124,10 @@ class Workload:
         )
         operations = 190_000 + 150_000 * (len(self.widths) - 1)
         return operations * self.steps + per_number * (1 + self.is_double)
+
+
+def _blocks(
+    layers: Sequence[Layer] | Sequence[PopulationLayer],
+) -> tuple[tuple[Block, ...] | None, ...]:
+    """Return the blocks of each layer; nothing if no layer has blocks."""
+    return tuple(layer.blocks for layer in layers) if any(layer.blocks for layer in layers) else ()

@@ -71,10 +71,11 @@ class Arrays(TabularDataset):
         """
         data = self.data()
         defaults = Arrays()
+        is_complete = data.x_NF is not None and not np.isnan(data.x_NF).any()
         needs_columns = self.scaling in BY_RANK or any(
             getattr(self, key) != getattr(defaults, key)
             for key in rules(TabularDataset)
-            if key not in _ARRAY_KEYS
+            if key not in _ARRAY_KEYS and not (key == "missing" and is_complete)
         )
         if data.x_NF is not None and not needs_columns:
             return self._table(data, data.x_NF.astype(np.float64))

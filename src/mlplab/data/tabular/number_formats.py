@@ -152,14 +152,17 @@ def recognize(
     """
     if values.dtype.kind in "biufcmM":
         return None
-    cells = values.dropna().unique()
-    if not len(cells) or not all(isinstance(cell, str) for cell in cells[:_MAX_TRIED]):
+    present = values.dropna()
+    if not len(present) or not all(isinstance(cell, str) for cell in present[:_MAX_TRIED]):
         return None
-    cells = [cell for cell in cells if isinstance(cell, str)]
+    present = present[
+        present.map(lambda cell: isinstance(cell, str))
+    ]  # what else there is may have no hash
+    cells = present.unique()
     units = _units(cells[:_MAX_TRIED])
     if units is None or (all(map(_is_plain, cells)) and thousands is None):
         return None
-    if len(cells) < values.nunique(dropna=True) or (units := _units(cells)) is None:
+    if len(present) < values.count() or (units := _units(cells)) is None:
         return None
     pairs = sorted(_PAIRS, key=lambda pair: pair[1] != decimal)
     if thousands is not None:
