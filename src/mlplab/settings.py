@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,7 @@ class Settings:
     debug: str | None = None  # overfit, fast
     init_from: str | None = None
     """The folder of the run whose weights the training starts from, or SWEEP:NUMBER."""
-    experiment: str | None = None
+    experiment: str | None = field(default=None, compare=False)
     """The experiment of the command line, typed or not; unknown for a stored configuration."""
     embedding: Embedding | None = None
     num_embedding_layers: int | None = None

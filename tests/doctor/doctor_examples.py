@@ -37,7 +37,13 @@ def make_settings(overrides, data=None):
         return settings_from_overrides([*options, "tracking=off"])
     table = collect(*data)
     settings = settings_from_overrides(
-        ["dataset=arrays", f"dataset.data_hash={table.sha256}", *options, "tracking=off"]
+        [
+            "experiment=null",
+            "dataset=arrays",
+            f"dataset.data_hash={table.sha256}",
+            *options,
+            "tracking=off",
+        ]
     )
     return dataclasses.replace(settings, dataset=with_data(settings.dataset, table))
 
