@@ -389,7 +389,7 @@ INVALID = {
     "column of an array": ((X, "y"), "whose columns have no names"),
     "no y": ((X,), "y must be the targets"),
     "y twice": ((X, CLASSES, ["dataset.target=x1"]), "leave out one"),
-    "text as values": ((X, CLASSES, ["dataset.task=regression"]), "is not a number"),
+    "text as values": ((X, CLASSES, ["dataset.task=regression"]), "must be numbers"),
     "several classes": (
         (X, np.stack([CLASSES, CLASSES], 1), ["dataset.task=classification"]),
         "several targets",

@@ -17,6 +17,8 @@ from mlplab.extras import require
 from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
 
+ENSEMBLE_FILE = "ensemble.json"
+
 OPTIONS: Options = {
     "--gif": {
         "action": "store_true",
@@ -80,6 +82,12 @@ def report(arguments: Sequence[str]) -> int:
         print_table(read_sweep_results(args.folder).results, args)
         return 0
     if folder_kind == "run":
+        if (args.folder / ENSEMBLE_FILE).is_file():
+            raise ConfigError(
+                f"{args.folder} holds a packed ensemble, which has no report of one network."
+                f" {ENSEMBLE_FILE} lists its members and their weights, and `mlplab explain"
+                f" {args.folder}` shows what it uses."
+            )
         from mlplab.sweeps.open_job import add_frames
 
         require("Drawing", "pictures", "matplotlib")
