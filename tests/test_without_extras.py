@@ -119,7 +119,7 @@ for name, extra, call in [
     ("mlplab.list_runs", "sweep", lambda: mlplab.list_runs(".")),
     ("to_frame", "sweep", lambda: mlplab.load("run").history.to_frame()),
     ("mlplab.fit", None, lambda: fit()),
-    ("mlplab.fit", "files", lambda: fit("dataset.missing=drop")),
+    ("mlplab.fit", "files", lambda: fit("dataset.categories=[x1]")),
 ]:
     try:
         call()
