@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -93,3 +94,16 @@ def test_an_ensemble_is_one_run(tmp_path):
 def test_an_ensemble_cannot_be_cross_validated():
     with pytest.raises(ConfigError, match="kfold"):
         mlplab.run(["ensemble=4", "validation=kfold", "validation.fold=0"])
+
+
+def test_a_monitored_metric_is_improved_in_its_direction(tmp_path):
+    """Of accuracy the highest is the best, in the selection and in metrics.csv."""
+    line = ["dataset=moons", "ensemble=6", "training.epochs=20", "training.monitor=accuracy"]
+
+    run = mlplab.run(line, tmp_path / "run")
+
+    document = json.loads((run.folder / "ensemble.json").read_text())
+    assert document["selections"][-1]["score"] < 0
+    alone = [-member["score"] for member in document["members"]]
+    assert run.metrics["val/accuracy"] >= np.median(alone)
+    assert run.history["val/accuracy"].max() == pytest.approx(run.metrics["val/accuracy"])

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from mlplab import metrics
+from mlplab.data.preparation.examples import Prepared
+from mlplab.data.table import SPLITS
 from mlplab.ensembles.sampling import load_ranges
 from mlplab.ensembles.training import PackedTraining
 from mlplab.errors import IncompatibleSettingsError
@@ -19,12 +21,11 @@ from mlplab.runs.evaluate import Rows
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.log import log_to
 from mlplab.runs.packed_weights import Selected, member_settings, write_ensemble
-from mlplab.runs.record import write_config_and_provenance, write_data_report
+from mlplab.runs.record import write_config_and_provenance, write_data_report, write_history
 from mlplab.runs.run import Run
 from mlplab.runs.run_training import TrainingProcess, create_run_folder
 from mlplab.settings import Settings
 from mlplab.terminal.output import announce
-from mlplab.tracking import bulk_metrics
 from mlplab.training import DataCache, Outcome, PreparedMember, prepare_members
 from mlplab.training.history import History
 
@@ -70,7 +71,7 @@ def run_ensemble(
             model, selected = training.result()
             measured = {
                 f"{split}/{name}": value
-                for split in ("train", "val", "test")
+                for split in SPLITS
                 if getattr(single.prepared, split) is not None
                 for name, value in _metrics(model, single, split, owner.path).items()
             }
@@ -83,13 +84,24 @@ def run_ensemble(
             }
             write_ensemble(owner.path / "weights.safetensors", model, selected)
             write_json(owner.path / FILE, _document(training, overrides))
-            _write_history(owner.path / "metrics.csv", history := _history(training))
+            write_history(owner.path, history := _history(training))
             write_json(owner.path / "summary.json", summary)
             log.info("done: %s", summary["reason"])
             result = Run(owner.path, settings, summary, history, model)
             if on_result is not None:
                 on_result(result)
             return result
+
+
+class _SharedData(DataCache):
+    """The same prepared data for all settings."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__()
+        self.shared = prepared
+
+    def prepared(self, settings: Settings) -> Prepared:
+        return self.shared
 
 
 def _members(
@@ -100,9 +112,7 @@ def _members(
         member_settings(settings, lines, (settings.seed + member) % 2**32)
         for member, lines in enumerate(overrides)
     ]
-    shared = DataCache()
-    shared.prepared = lambda settings: single.prepared  # type: ignore[method-assign]
-    return prepare_members(chosen, shared)
+    return prepare_members(chosen, _SharedData(single.prepared))
 
 
 def _facts(
@@ -124,12 +134,6 @@ def _facts(
     }
 
 
-def _write_history(path: Path, history: History) -> None:
-    columns = (history.epoch, history.step, *history.values.T)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    bulk_metrics(path, history.names, rows)
-
-
 def _metrics(model: Any, single: PreparedMember, split: str, folder: Path) -> dict[str, float]:
     rows = Rows.of_split(single.prepared, split, folder)
     scores_1NC = torch.tensor(model.scores(rows.x_NF))
@@ -138,13 +142,11 @@ def _metrics(model: Any, single: PreparedMember, split: str, folder: Path) -> di
 
 
 def _history(training: PackedTraining) -> History:
-    classifies = training.val.task.classifies
-    monitor = training.members[0].settings.training.monitor
-    name = ("log_loss" if classifies else "rmse") if monitor in ("auto", "loss") else monitor
-    sign = -1 if metrics.direction(name) == "maximize" else 1
-    values = np.array([[sign * one.score] for one in training.history])
+    values = np.array([[training.sign * one.score] for one in training.history])
     epochs = np.array([one.epoch for one in training.history])
-    return History((f"val/{name}",), epochs, epochs, np.full(len(epochs), np.nan), values)
+    return History(
+        (f"val/{training.metric}",), epochs, epochs, np.full(len(epochs), np.nan), values
+    )
 
 
 def _document(training: PackedTraining, overrides: list[list[str]]) -> dict[str, object]:

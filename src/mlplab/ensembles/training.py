@@ -95,19 +95,26 @@ class PackedTraining(Callback):
                     number, outcome.best_epoch, model, scores_NC, score
                 )
 
-    def score(self, scores_MNC: np.ndarray) -> np.ndarray:
-        """The monitored metric on validation, lower is better: [M]."""
-        y, task = self.val.y, self.val.task
+    @property
+    def metric(self) -> str:
+        """The metric that selects: that of training.monitor, or log loss or rmse."""
         monitor = self.members[0].settings.training.monitor
         if monitor not in ("auto", "loss"):
-            targets = torch.tensor(np.broadcast_to(y, (len(scores_MNC), *y.shape)))
-            name, values = monitor, torch.tensor(scores_MNC)
-            values_M = metrics.final_metric(name, task.kind, values, targets).numpy()
-            return np.asarray(-values_M if metrics.direction(name) == "maximize" else values_M)
-        if task.classifies:
-            probabilities_MN = scores_MNC[:, np.arange(len(y)), y]
-            return np.asarray(-np.log(np.clip(probabilities_MN, 1e-15, 1)).mean(1))
-        return np.asarray(np.sqrt(np.square(scores_MNC - y).mean((1, 2))))
+            return monitor
+        return "log_loss" if self.val.task.classifies else "rmse"
+
+    @property
+    def sign(self) -> int:
+        """The factor that makes lower values of the metric better."""
+        return -1 if metrics.direction(self.metric) == "max" else 1
+
+    def score(self, scores_MNC: np.ndarray) -> np.ndarray:
+        """The metric on validation, times `sign`: [M]."""
+        y = self.val.y
+        targets = torch.tensor(np.broadcast_to(y, (len(scores_MNC), *y.shape)))
+        values = torch.tensor(scores_MNC)
+        values_M = metrics.final_metric(self.metric, self.val.task.kind, values, targets)
+        return np.asarray(self.sign * values_M.numpy())
 
     def _select(self, epoch: int) -> None:
         pool = list(self.candidates.values())

@@ -20,7 +20,7 @@ from mlplab.model.model import Model
 class PackedModel(Model):
     """The weighted mean of the predictions of `members`, which share their preprocessing.
 
-    The inherited weights are those of the member with the largest weight: `of` sorts them.
+    The inherited weights are those of the member with the largest weight.
     """
 
     members: tuple[Model, ...] = ()

@@ -38,7 +38,7 @@ from mlplab.settings import Settings
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics
 from mlplab.training import Callback, Group, Row, Session
-from mlplab.training.history import HistoryBuffer
+from mlplab.training.history import History, HistoryBuffer
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import PreparedMember
 from mlplab.training.time_limit import TIME_LIMIT
@@ -228,9 +228,7 @@ def write_member(
     write_config_and_provenance(folder, settings, data_hash, config_text, origin)
     _write_log(folder, log, f"{outcome.status}: {outcome.reason}", ended=ended)
     if level >= 1:
-        columns = (history.epoch, history.step, *history.values.T)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        bulk_metrics(folder / "metrics.csv", history.names, rows)
+        write_history(folder, history)
     if level >= 2:
         with EventWriter(folder) as events:
             write_event_header(events, config_text, hparams)
@@ -276,6 +274,13 @@ def write_config_and_provenance(
     initial = save_copy(settings, folder)
     write_json(folder / "provenance.json", {**origin, **engine, **initial})
     write_text_atomic(folder / "config.yaml", config_text or yaml_text(settings.config))
+
+
+def write_history(folder: Path, history: History) -> None:
+    """Write metrics.csv of a run that has ended."""
+    columns = (history.epoch, history.step, *history.values.T)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    bulk_metrics(folder / "metrics.csv", history.names, rows)
 
 
 def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None:
