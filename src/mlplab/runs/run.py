@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from mlplab.data.table import SPLITS
 from mlplab.errors import UnfinishedRunError
 from mlplab.io.files import load_weights
 from mlplab.io.reading import read_json, reading
@@ -180,15 +181,11 @@ class Run:
 
     def __repr__(self) -> str:
         values = self.metrics
-        is_shown = {
-            f"{split}/{name}" for split in ("train", "val", "test") for name in REPR_METRICS
-        } | {
-            f"{split}/balanced_accuracy"
-            for split in ("train", "val", "test")
-            if accuracy_flatters(
-                values.get(f"{split}/accuracy"), values.get(f"{split}/balanced_accuracy")
-            )
-        }
+        is_shown = {f"{split}/{name}" for split in SPLITS for name in REPR_METRICS}
+        for split in SPLITS:
+            name = f"{split}/balanced_accuracy"
+            if accuracy_flatters(values.get(f"{split}/accuracy"), values.get(name)):
+                is_shown.add(name)
         shown = [f"{name}={value:.4g}" for name, value in values.items() if name in is_shown]
         metrics = ", ".join(shown)
         return f"Run({str(self.folder)!r}, {self.status}, {metrics})"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from mlplab.data.feature_groups import (
     CATEGORY,
@@ -19,6 +20,7 @@ from mlplab.data.feature_groups import (
 from mlplab.data.input_features import COLUMN
 from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.data.scaling import Scaler
+from mlplab.data.table import SPLITS
 
 
 def with_groups(folds: Sequence[Prepared], grouping: Grouping) -> list[Prepared]:
@@ -58,15 +60,13 @@ def grouped(prepared: Prepared, groups: FeatureGroups) -> Prepared:
     if not groups.has_bins:
         return replace(prepared, groups=groups)
     scaler = prepared.feature_scaler
-    splits = {
-        split: None if examples is None else _with_inputs(examples, groups, scaler)
-        for split, examples in (
-            ("train", prepared.train),
-            ("val", prepared.val),
-            ("test", prepared.test),
-        )
+    splits: dict[str, Any] = {
+        split: None
+        if (examples := getattr(prepared, split)) is None
+        else _with_inputs(examples, groups, scaler)
+        for split in SPLITS
     }
-    return replace(prepared, groups=groups, **splits)  # type: ignore[arg-type]
+    return replace(prepared, groups=groups, **splits)
 
 
 def _with_inputs(examples: Examples, groups: FeatureGroups, scaler: Scaler) -> Examples:
