@@ -143,7 +143,7 @@ def test_permuting_encoded_features_is_permuting_the_cells(run):
     rows = raw_rows_of_run(run.folder, run.settings, "test")
     scorer = ColumnsScorer([run.model], rows)
     frame = pd.DataFrame(dict(rows.columns))
-    np.testing.assert_array_equal(scorer.scores(), run.predict_proba(frame))
+    np.testing.assert_array_equal(scorer.scores, run.predict_proba(frame))
     order_N = np.random.default_rng(2).permutation(len(rows))
     for name in scorer.names:
         changed = frame.assign(**{name: frame[name].to_numpy()[order_N]})

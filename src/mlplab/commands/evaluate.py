@@ -18,7 +18,6 @@ from mlplab.commands.folder_arguments import (
 )
 from mlplab.commands.table_output import print_document
 from mlplab.errors import DataError, NotFiniteError
-from mlplab.io.reading import read_json
 
 MAX_TRAIN_CELLS = 2_000_000
 """Size of the train split up to which `mlplab train` evaluates without being asked."""
@@ -155,15 +154,14 @@ def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:
 
     Raises DataError if the data changed since the training.
     """
-
     from mlplab.runs.evaluate import Rows
+    from mlplab.runs.provenance import is_data_of_training
 
     if getattr(prepared, split) is None:
         raise DataError(
             f"{run.folder} has no {split} split: measure --part train, or a file with the target."
         )
-    stored_hash = read_json(run.folder / "provenance.json").get("data_hash")
-    if stored_hash != prepared.data_hash:
+    if not is_data_of_training(run.folder, prepared.data_hash):
         raise DataError(
             f"The data of {run.folder} changed since it was trained: its {split} split may contain"
             " rows that it was trained on. Name a file with rows to measure."

@@ -88,12 +88,15 @@ def explain(arguments: Sequence[str]) -> int:
     load_plugins(args.folder, args.plugin)
     from mlplab.explain import explanation as module
     from mlplab.io.files import write_json
+    from mlplab.runs.raw_split import described_rows
     from mlplab.sweeps.open_job import predictor
     from mlplab.terminal.progress import Progress
 
     runs = predictor(args.folder, args.best).runs
     rows, description = (
-        _split_rows(runs[0], args.split) if args.file is None else _file_rows(runs[0], args)
+        described_rows(runs[0].folder, runs[0].settings, args.split)
+        if args.file is None
+        else _file_rows(runs[0], args)
     )
     with Progress(0, "explain", quiet=args.json, unit="steps") as bar:
 
@@ -137,26 +140,13 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--seed {args.seed}: a seed is not negative.")
 
 
-def _split_rows(run: Run, split: str) -> tuple[RawRows, str]:
-    """Return the raw rows of a split, and their description.
-
-    Raises DataError if there is no such split, or the data changed since the training.
-    """
-    from mlplab.runs.raw_split import raw_rows_of_run
-
-    rows = raw_rows_of_run(run.folder, run.settings, split)
-    return rows, f"{len(rows):,} rows of the {split} split"
-
-
 def _file_rows(run: Run, args: argparse.Namespace) -> tuple[RawRows, str]:
     from mlplab.commands.labeled_file import read_labeled
     from mlplab.data.preparation.raw_rows import RawRows
 
     frame, y = read_labeled(run.preprocessing, args.file, later_format(args, run))
     encoder = run.preprocessing.encoder
-    names = (
-        [column.name for column in encoder.columns] if encoder else run.preprocessing.column_names
-    )
+    names = run.preprocessing.raw_column_names
     absent = [name for name in names if name not in frame]
     if absent:
         raise DataError(f"{args.file} lacks the column(s) {', '.join(absent)}.")

@@ -19,9 +19,10 @@ from mlplab.io.files import write_json
 from mlplab.runs.compute_time import Stopwatch
 from mlplab.runs.evaluate import Rows
 from mlplab.runs.folder import RunFolder
+from mlplab.runs.history_file import write_history
 from mlplab.runs.log import log_to
 from mlplab.runs.packed_weights import Selected, member_settings, write_ensemble
-from mlplab.runs.record import write_config_and_provenance, write_data_report, write_history
+from mlplab.runs.record import write_config_and_provenance, write_data_report
 from mlplab.runs.run import Run
 from mlplab.runs.run_training import TrainingProcess, create_run_folder
 from mlplab.settings import Settings

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from mlplab.data.preparation.raw_rows import RawRows
 from mlplab.data.table import Floats, Ints
+from mlplab.data.tabular.columns import NUMBER
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
 
 MAX_ROWS_AT_ONCE = 1 << 16
 """Rows with replaced cells that are predicted at once, which bounds the memory."""
-
-NUMBER = "number"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ class ColumnsScorer:
         first = self._encoded[0]
         return first.columns_NR[:, first.spans[name]]
 
+    @cached_property
     def scores(self) -> Floats:
-        """Return the predictions, float64 [N, C]: probabilities, or values in their units."""
+        """The predictions, float64 [N, C]: probabilities, or values in their units."""
         return self._mean(lambda group: group.columns_NR)
 
     def permuted(self, names: Sequence[str], order_N: Ints) -> Floats:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlplab.data.table import Ints
 from mlplab.data.tabular.cells import category_text
+from mlplab.data.tabular.columns import DATE, NUMBER
 from mlplab.explain.columns_scorer import ColumnsScorer
 
 MAX_VALUES = 20
@@ -87,9 +88,9 @@ def _grid(cells: object, kind: str) -> list[object]:
     import pandas as pd
 
     present = pd.Series(cells).dropna()
-    if kind == "number":
+    if kind == NUMBER:
         return _quantiles(pd.to_numeric(present.astype(object), errors="coerce").to_numpy(float))
-    if kind == "date":
+    if kind == DATE:
         # texts of equal format sort as dates do only if the year comes first
         ordered = present.iloc[pd.to_datetime(present, errors="coerce").argsort().to_numpy()]
         ranks = np.linspace(0, len(ordered) - 1, min(MAX_VALUES, len(ordered))).round().astype(int)

@@ -173,7 +173,7 @@ def _with_errors(
     rng: np.random.Generator,
 ) -> Explanation:
     """Add the metric and the slices with a high error."""
-    task, rows, scores = scorer.preprocessing.task, scorer.rows, scorer.scores()
+    task, rows, scores = scorer.preprocessing.task, scorer.rows, scorer.scores
     error_N = row_losses("accuracy" if task.classifies else "mae", task, scores, rows.y)
     mean = from_mean(metric, row_losses(metric, task, scores, rows.y).mean())
     return Explanation(

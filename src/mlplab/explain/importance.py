@@ -56,7 +56,7 @@ def importances(
     `on_permuted` is called after each repeat of each group.
     """
     task, y = scorer.preprocessing.task, scorer.rows.y
-    base_N = row_losses(metric, task, scorer.scores(), y)
+    base_N = row_losses(metric, task, scorer.scores, y)
     counts_BN = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), RESAMPLES).astype(np.float32)
     weights_BN = counts_BN / np.float32(len(y))
     results = []

@@ -75,8 +75,13 @@ class Preprocessing:
     @property
     def problem(self) -> tuple[object, ...]:
         """What is learned: the task, the classes, the targets and the columns of the features."""
-        columns = [column.name for column in self.encoder.columns] if self.encoder else None
-        return self.task, self.class_names, self.target_names, columns or list(self.column_names)
+        return self.task, self.class_names, self.target_names, list(self.raw_column_names)
+
+    @property
+    def raw_column_names(self) -> tuple[str, ...]:
+        """The names of the columns of the data: those that are encoded, or `column_names`."""
+        encoded = self.encoder.columns if self.encoder else ()
+        return tuple(column.name for column in encoded) or self.column_names
 
     @property
     def labels(self) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlplab.data.tabular.columns import DATE, NUMBER
 from mlplab.explain.dependence import Dependence
 from mlplab.explain.explanation import Explanation
 from mlplab.pictures.colors import palette
@@ -78,8 +79,8 @@ def _dependence(axes: Axes, one: Dependence) -> None:
     single = len(one.outputs) <= 2
     columns = [len(one.outputs) - 1] if single else list(range(min(MAX_CLASSES, len(one.outputs))))
     colors = [POSITIVE] if single else list(palette(one.outputs))
-    is_continuous = one.kind in ("number", "date") and len(one.values) > 2
-    numeric = is_continuous and one.kind == "number"
+    is_continuous = one.kind in (NUMBER, DATE) and len(one.values) > 2
+    numeric = is_continuous and one.kind == NUMBER
     positions = np.array(one.values, float) if numeric else np.arange(len(one.values), dtype=float)
     for color, c in zip(colors, columns, strict=False):
         if is_continuous:
@@ -113,7 +114,7 @@ def _dependence(axes: Axes, one: Dependence) -> None:
 
 def _name_values(axes: Axes, one: Dependence, positions: np.ndarray) -> None:
     """Label the values of a column that is not numeric, every one or as many as there is room."""
-    every = -(-len(positions) // 6) if one.kind == "date" else 1
+    every = -(-len(positions) // 6) if one.kind == DATE else 1
     texts = [in_lines(str(value), 10, 1)[0] for value in one.values][::every]
     crowded = sum(map(len, texts)) > 24
     axes.set_xticks(positions[::every], texts)

@@ -18,6 +18,7 @@ from mlplab.losses import Loss
 from mlplab.losses.regression import Quantile
 from mlplab.model.intervals import Intervals, Predicted, fit_intervals
 from mlplab.model.model import Model
+from mlplab.runs.provenance import is_data_of_training
 from mlplab.settings import Settings
 from mlplab.training import DataCache, prepare_members
 from mlplab.training.history import History
@@ -143,8 +144,8 @@ def data_of_training(folder: Path, settings: Settings, cache: DataCache | None =
             f" be read: {error} `mlplab evaluate` or `mlplab predict --interval` must run once"
             " where the data is."
         ) from error
-    provenance = folder / "provenance.json"
-    if provenance.is_file() and read_json(provenance).get("data_hash") != prepared.data_hash:
+    has_provenance = (folder / "provenance.json").is_file()
+    if has_provenance and not is_data_of_training(folder, prepared.data_hash):
         raise DataError(
             f"The data of {folder} changed since it was trained: its val split may contain rows"
             " that it was trained on, so that no intervals can be calibrated on it."

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mlplab.io.reading import read_json
 from mlplab.runs.run_index import json_or_empty
 from mlplab.terminal.suggested import flags_of, resume_command
 
@@ -44,6 +45,11 @@ def provenance(command: Sequence[str], data_hash: str) -> dict[str, Any]:
         "git": _git(_checkout()),
         "machine": {**_machine(), "threads": torch.get_num_threads() if torch else None},
     }
+
+
+def is_data_of_training(folder: Path, data_hash: str) -> bool:
+    """Whether the run in a folder was trained on the data with this hash."""
+    return bool(read_json(folder / "provenance.json").get("data_hash") == data_hash)
 
 
 @cache

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlplab.data.preparation.raw_rows import RawRows, raw_split
 from mlplab.errors import DataError
-from mlplab.io.reading import read_json
+from mlplab.runs.provenance import is_data_of_training
 from mlplab.settings import Settings
 from mlplab.training import prepare_members
 from mlplab.validation import KFold
@@ -18,21 +18,27 @@ def raw_rows_of_run(folder: Path, settings: Settings, split: str) -> RawRows:
     Raises DataError if there is no such split, the data changed since the training, or it is train
     or val of a fold, whose rows are not stored.
     """
-    prepared = prepare_members([settings])[0].prepared
-    if getattr(prepared, split) is None:
-        raise DataError(
-            f"{folder} has no {split} split: use --part train, or a file with the target."
-        )
-    if isinstance(settings.validation, KFold) and split != "test":
+    is_fold = isinstance(settings.validation, KFold)
+    if is_fold and split != "test":
         raise DataError(f"{folder} is a fold, of which only the test split can be explained.")
     if settings.debug is not None:
         raise DataError(f"{folder} was trained on a few rows only, with debug={settings.debug}.")
     source = f"the {split} split of {folder}"
-    rows = raw_split(settings.dataset, settings.seed, split, source, prepared.test_rows)
-    stored = read_json(folder / "provenance.json").get("data_hash")
-    if stored != rows.data_hash:
+    test_rows = prepare_members([settings])[0].prepared.test_rows if is_fold else None
+    rows = raw_split(settings.dataset, settings.seed, split, source, test_rows)
+    if len(rows) == 0:
+        raise DataError(
+            f"{folder} has no {split} split: use --part train, or a file with the target."
+        )
+    if not is_data_of_training(folder, rows.data_hash or ""):
         raise DataError(
             f"The data of {folder} changed since it was trained: its {split} split may contain"
             " rows that it was trained on. Name a file with rows to explain."
         )
     return rows
+
+
+def described_rows(folder: Path, settings: Settings, split: str) -> tuple[RawRows, str]:
+    """Return the rows of a split as `raw_rows_of_run` does, and their description."""
+    rows = raw_rows_of_run(folder, settings, split)
+    return rows, f"{len(rows):,} rows of the {split} split"

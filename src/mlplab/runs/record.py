@@ -30,6 +30,7 @@ from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.compute_time import ComputeTime, Stopwatch
 from mlplab.runs.debugging import overfit_result
 from mlplab.runs.flat_config import all_overrides
+from mlplab.runs.history_file import write_history
 from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.initial_weights import save_copy
 from mlplab.runs.provenance import provenance
@@ -38,7 +39,7 @@ from mlplab.settings import Settings
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics
 from mlplab.training import Callback, Group, Row, Session
-from mlplab.training.history import History, HistoryBuffer
+from mlplab.training.history import HistoryBuffer
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import PreparedMember
 from mlplab.training.time_limit import TIME_LIMIT
@@ -274,13 +275,6 @@ def write_config_and_provenance(
     initial = save_copy(settings, folder)
     write_json(folder / "provenance.json", {**origin, **engine, **initial})
     write_text_atomic(folder / "config.yaml", config_text or yaml_text(settings.config))
-
-
-def write_history(folder: Path, history: History) -> None:
-    """Write metrics.csv of a run that has ended."""
-    columns = (history.epoch, history.step, *history.values.T)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    bulk_metrics(folder / "metrics.csv", history.names, rows)
 
 
 def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None:

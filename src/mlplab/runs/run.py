@@ -19,11 +19,11 @@ from mlplab.io.files import load_weights
 from mlplab.io.reading import read_json, reading
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
+from mlplab.runs.history_file import read_history
 from mlplab.runs.packed_weights import read_ensemble
 from mlplab.runs.run_index import summary_of
 from mlplab.settings import Settings
 from mlplab.task import accuracy_flatters
-from mlplab.tracking import read_metrics
 from mlplab.training.history import History
 
 if TYPE_CHECKING:
@@ -174,10 +174,10 @@ class Run:
         column.
         """
         from mlplab.explain.explanation import explain
-        from mlplab.runs.raw_split import raw_rows_of_run
+        from mlplab.runs.raw_split import described_rows
 
-        rows = raw_rows_of_run(self.folder, self.settings, split)
-        return explain([self.model], rows, f"{len(rows):,} rows of the {split} split", **options)
+        rows, description = described_rows(self.folder, self.settings, split)
+        return explain([self.model], rows, description, **options)
 
     def __repr__(self) -> str:
         values = self.metrics
@@ -220,7 +220,7 @@ def load(folder: str | Path) -> Run:
             else Model.of_state(settings, preprocessing, tensors)
         )
     with reading(run_folder / "metrics.csv"):
-        history = _history(run_folder)
+        history = read_history(run_folder)
     return Run(run_folder, settings, summary, history, model)
 
 
@@ -245,15 +245,3 @@ def read_summary(folder: Path) -> dict[str, Any]:
         if not isinstance(summary["status"], str) or not isinstance(summary["metrics"], dict):
             raise TypeError("`status` is not a string, or `metrics` has no keys and values")
     return summary
-
-
-def _history(folder: Path) -> History:
-    if not (folder / "metrics.csv").exists():
-        return History.empty()
-    columns = read_metrics(folder / "metrics.csv")
-    names = tuple(name for name in columns if name not in ("epoch", "step"))
-    epoch, step = (np.array(columns[key], dtype=float).astype(int) for key in ("epoch", "step"))
-    values = np.array([columns[name] for name in names], dtype=float).T.reshape(
-        len(epoch), len(names)
-    )
-    return History(names, epoch, step, np.full(len(epoch), np.nan), values)
