@@ -13,6 +13,18 @@ from mlplab.pictures.gallery import pictures
 from mlplab.pictures.registry import _registered
 
 pictures()  # registers all: a module that is imported while a test has changed the registry is lost
+CLASSES = {
+    "data",
+    "decision",
+    "units",
+    "hidden",
+    "curves",
+    "confusion",
+    "roc",
+    "reliability",
+    "health",
+}
+"""The pictures of a run that predicts classes."""
 DPI = style.DPI if FULL else 40
 
 

@@ -33,6 +33,7 @@ from mlplab.training import DataCache, prepare_members
 Table: TypeAlias = "tuple[Any, Any]"
 LEVEL = 0.9
 NETWORK = [
+    "experiment=null",
     *("model.hidden=64-64", "activation=relu", "optimizer=adamw", "optimizer.lr=0.003"),
     *("training.epochs=60", "training.patience=15", "tracking=off", "device=cpu"),
     *("dataset.val=0.2", "dataset.test=0.3"),

@@ -139,14 +139,14 @@ def sklearn_mlp(split: Split, config: Mapping[str, Any]) -> Array:
                 ),
                 numbers,
             ),
-            ("words", OneHotEncoder(handle_unknown="ignore"), split.categories),
+            ("categories", OneHotEncoder(handle_unknown="ignore"), split.categories),
         ],
         sparse_threshold=0,
     )
     keys = {**config, "random_state": split.seed}
     if split.table.classifies:
         model = make_pipeline(columns, MLPClassifier(**keys)).fit(x, y)
-        return _all_classes(split, model)
+        return _all_classes(split, model, _with_text_categories(split, "test"))
     model = make_pipeline(
         columns, TransformedTargetRegressor(MLPRegressor(**keys), transformer=StandardScaler())
     ).fit(x, y)
@@ -161,9 +161,10 @@ def _with_text_categories(split: Split, *splits: str) -> pd.DataFrame:
     return x
 
 
-def _all_classes(split: Split, model: Any) -> Array:
-    out = np.zeros((int((split.split == "test").sum()), len(split.classes)))
-    out[:, model.classes_] = model.predict_proba(_with_text_categories(split, "test"))
+def _all_classes(split: Split, model: Any, test: pd.DataFrame) -> Array:
+    """Probabilities of the test rows with a column for each class, also of one not trained on."""
+    out = np.zeros((len(test), len(split.classes)))
+    out[:, model.classes_] = model.predict_proba(test)
     return out
 
 
@@ -179,9 +180,7 @@ def boosting(split: Split, config: Mapping[str, Any]) -> Array:
     test = _typed(split, "test")
     if not split.table.classifies:
         return np.asarray(model.predict(test))
-    out = np.zeros((len(test), len(split.classes)))
-    out[:, model.classes_] = model.predict_proba(test)
-    return out
+    return _all_classes(split, model, test)
 
 
 def _typed(split: Split, *splits: str) -> pd.DataFrame:
@@ -208,9 +207,7 @@ def pytabkit(split: Split, config: Mapping[str, Any]) -> Array:
         model.fit(splits_x["train"], split.y("train"), splits_x["val"], split.y("val"))
         if not split.table.classifies:
             return np.asarray(model.predict(splits_x["test"]), dtype=np.float64).reshape(-1)
-        out = np.zeros((len(splits_x["test"]), len(split.classes)))
-        out[:, model.classes_] = model.predict_proba(splits_x["test"])
-    return out
+        return _all_classes(split, model, splits_x["test"])
 
 
 def _filled(x: pd.DataFrame, split: Split) -> pd.DataFrame:

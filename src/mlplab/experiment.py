@@ -20,7 +20,7 @@ from mlplab.runs.distributed_run import run_rank
 from mlplab.runs.health import findings_json
 from mlplab.runs.initial_weights import origin_of_weights, with_initial_weights
 from mlplab.runs.log import log_to
-from mlplab.runs.recipe_text import note_recipe, recipe_line
+from mlplab.runs.recipe_text import recipe_line
 from mlplab.runs.record import Record
 from mlplab.runs.resume_checks import (
     check_compatible,
@@ -86,11 +86,12 @@ def run(
                 log.info(origin)
                 if not quiet:
                     note(origin)
-            if (recipe := recipe_line(member.settings)) is not None:
-                log.info(recipe)
             if not quiet:
                 announce(owner.path)
-                note_recipe(member.settings)
+            if (recipe := recipe_line(member.settings)) is not None:
+                log.info(recipe)
+                if not quiet:
+                    note(recipe)
             return _train_and_record(
                 owner.path, member, session, process, log, quiet, callbacks, on_result
             )

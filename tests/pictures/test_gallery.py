@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from drawing import DPI
+from drawing import CLASSES, DPI
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -24,17 +24,6 @@ from mlplab.pictures.rendering.drawing import draw, draw_all
 from mlplab.pictures.scatter import value_limits
 from mlplab.pictures.style import darken, style
 
-CLASSES = {
-    "data",
-    "decision",
-    "units",
-    "hidden",
-    "curves",
-    "confusion",
-    "roc",
-    "reliability",
-    "health",
-}
 VALUES = {"data", "decision", "units", "hidden", "curves", "residuals", "health"}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawing import draw_only
+from drawing import CLASSES, draw_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mlplab
@@ -34,17 +34,7 @@ def run(tmp_path_factory):
 
 
 def test_a_run_writes_its_pictures(run):
-    assert {path.stem for path in (run.folder / "pictures").iterdir()} == {
-        "data",
-        "decision",
-        "units",
-        "hidden",
-        "curves",
-        "confusion",
-        "roc",
-        "reliability",
-        "health",
-    }
+    assert {path.stem for path in (run.folder / "pictures").iterdir()} == CLASSES
     assert "ERROR" not in (run.folder / "log.txt").read_text()
 
 

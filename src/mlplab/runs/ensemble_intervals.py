@@ -54,7 +54,7 @@ class EnsembleIntervals:
             )
         cache = DataCache()
         is_cross_validation = all(isinstance(run.settings.validation, KFold) for run in runs)
-        if not is_cross_validation and (shared := _calibrated_together(runs, cache)) is not None:
+        if not is_cross_validation and (shared := _shared_val_member(runs, cache)) is not None:
             return cls((shared,))
         split = "test" if is_cross_validation else "val"
         return cls(tuple(_member(run, run.intervals(cache=cache, split=split)) for run in runs))
@@ -79,7 +79,7 @@ def _member(run: Run, intervals: Intervals) -> Member:
     return Member(intervals, predict)
 
 
-def _calibrated_together(runs: Sequence[Run], cache: DataCache) -> Member | None:
+def _shared_val_member(runs: Sequence[Run], cache: DataCache) -> Member | None:
     """The mean of runs, calibrated on the val split that they share; None if they do not."""
     prepared = [data_of_training(run.folder, run.settings, cache) for run in runs]
     preprocessing = {run.preprocessing.to_json() for run in runs}

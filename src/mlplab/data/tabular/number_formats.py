@@ -155,9 +155,8 @@ def recognize(
     present = values.dropna()
     if not len(present) or not all(isinstance(cell, str) for cell in present[:_MAX_TRIED]):
         return None
-    present = present[
-        present.map(lambda cell: isinstance(cell, str))
-    ]  # what else there is may have no hash
+    # what else there is may have no hash
+    present = present[present.map(lambda cell: isinstance(cell, str))]
     cells = present.unique()
     units = _units(cells[:_MAX_TRIED])
     if units is None or (all(map(_is_plain, cells)) and thousands is None):
