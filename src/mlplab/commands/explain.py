@@ -116,7 +116,7 @@ def explain(arguments: Sequence[str]) -> int:
             show,
         )
     write_json(args.folder / EXPLAIN_FILE, result.to_json())
-    title = f"What {runs[0].settings.name} uses, and where it errs"
+    title = f"What the network of {_data_name(runs[0])} uses, and where it errs"
     picture = _draw(args.folder, result, title, args.dark)
     if args.json:
         print_document("explain", {"folder": str(args.folder), **result.to_json()})
@@ -124,6 +124,12 @@ def explain(arguments: Sequence[str]) -> int:
     print("\n".join(text_lines(result)))
     print(picture or args.folder / EXPLAIN_FILE)
     return 0
+
+
+def _data_name(run: Run) -> str:
+    """The name of the user's file, or that of the run."""
+    path = getattr(run.settings.dataset, "path", None)
+    return Path(path).stem if path and run.settings.name == "file" else run.settings.name
 
 
 def _check(args: argparse.Namespace) -> None:
