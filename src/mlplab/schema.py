@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Number: TypeAlias = "float | Tensor"
 """A hyperparameter: a float, or a float64 tensor [K, 1] if the members of a population differ."""
 
+MAX_INTEGER = 1 << 53
+"""The largest integer of a field: up to here, doubles and JSON readers have all integers."""
+
 
 class Limits(TypedDict, total=False):
     """The limits that a helper below passes on to the Rule of its field."""
@@ -226,6 +229,10 @@ def _check_number(key: str, value: object, rule: Rule) -> None:
         )
     if not math.isfinite(value):
         raise FieldError(key, value, "is not finite")
+    if is_integer and abs(value) > MAX_INTEGER:
+        raise FieldError(
+            key, value, f"is out of range: an integer from {-MAX_INTEGER} to {MAX_INTEGER}"
+        )
     if not (
         (rule.above is None or value > rule.above)
         and (rule.at_least is None or value >= rule.at_least)

@@ -80,7 +80,7 @@ def edited(text: str, path: tuple, value: object, suffix: str) -> str:
     node[path[-1]] = value
     if suffix == ".json":
         return json.dumps(content)
-    if isinstance(jobs := content.get("jobs"), list):
+    if isinstance(content, dict) and isinstance(jobs := content.get("jobs"), list):
         content["jobs"] = "".join(json.dumps(job) + "\n" for job in jobs)
     return yaml.safe_dump(content)
 

@@ -23,7 +23,9 @@ class PiecewiseLinear(Embedding):
     Rubachev, Babenko 2022.
     """
 
-    bins: int = integer(16, "the most bins of a number; edges that coincide are one", at_least=1)
+    bins: int = integer(
+        16, "the most bins of a number; edges that coincide are one", at_least=1, at_most=1024
+    )
     outputs: int | None = integer(
         None,
         "units of a learned linear map of the bins of each number; null takes the bins themselves",

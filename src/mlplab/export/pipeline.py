@@ -42,6 +42,8 @@ class EncodeNumber(nn.Module):
     def __init__(self, column: ColumnEncoder) -> None:
         super().__init__()
         self.column = column
+        # a buffer, since the ONNX exporter stores Python numbers in single precision
+        self.fill = nn.Buffer(torch.tensor(column.fill or 0.0, dtype=torch.float64))
         quantiles = torch.tensor(column.quantiles, dtype=torch.float64)
         self.ascending_Q = nn.Buffer(quantiles)
         self.descending_Q = nn.Buffer(-quantiles.flip(0))
@@ -52,9 +54,7 @@ class EncodeNumber(nn.Module):
 
     def forward(self, x_N1: Tensor) -> Tensor:
         missing = x_N1.isnan()
-        filled = (
-            torch.where(missing, self.column.fill, x_N1) if self.column.fill is not None else x_N1
-        )
+        filled = torch.where(missing, self.fill, x_N1) if self.column.fill is not None else x_N1
         if self.column.quantiles:
             upper = self._interpolated(filled, self.ascending_Q, self.ascending_values_Q)
             lower = self._interpolated(-filled, self.descending_Q, self.descending_values_Q)
@@ -116,14 +116,15 @@ class EncodeDate(nn.Module):
     def __init__(self, column: ColumnEncoder) -> None:
         super().__init__()
         self.column = column
+        medians = column.date_medians or (0.0,) * len(column.date_fields)
+        self.medians = nn.Buffer(torch.tensor(medians, dtype=torch.float64))
 
     def forward(self, seconds_N1: Tensor) -> Tensor:
         missing = seconds_N1.isnan()
         values = self._calendar_fields(torch.where(missing, 0.0, seconds_N1))
-        medians = self.column.date_medians or (0.0,) * len(self.column.date_fields)
         features = [
-            torch.where(missing, median, values[date_field])
-            for date_field, median in zip(self.column.date_fields, medians, strict=True)
+            torch.where(missing, self.medians[index], values[date_field])
+            for index, date_field in enumerate(self.column.date_fields)
         ]
         return torch.cat([*features, missing.double()] if self.column.indicator else features, 1)
 
