@@ -193,6 +193,14 @@ def test_a_run_repeats_and_continues_from_its_stored_configuration(table, capfd)
     assert dense[0] == dense[1]
 
 
+def test_weights_are_not_averaged_beside_running_statistics(table):
+    run = mlplab.run([*TABLE, *QUICK, "model.normalization=batch"], folder="run")
+    assert run.settings.training.average == "none"
+    config = parse_yaml(Path("run/config.yaml").read_text(encoding="utf-8"))
+    assert config["training"]["average"] == "none"
+    assert mlplab.run([*TABLE, *QUICK], folder="other").settings.training.average == "ema"
+
+
 def test_a_stored_configuration_of_before_resumes_unchanged(table):
     old = mlplab.run([*TABLE, *QUICK, "experiment=null"], folder="old")
     assert main(["resume", "old", "training.epochs=4"]) == 0

@@ -45,7 +45,6 @@ class RecordingNetwork(MLP):
             self.passes[-1].append(Signal(i, h, z))
         return z
 
-
     def layer_outputs(
         self,
         i: int,
