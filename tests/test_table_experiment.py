@@ -187,7 +187,18 @@ def test_a_run_repeats_and_continues_from_its_stored_configuration(table, capfd)
             resumed.module().parameters(), longer.module().parameters(), strict=True
         ):
             assert torch.equal(one, two)
-    assert resumed.settings.layers == longer.settings.layers
+    dense = [
+        [layer for layer in run.settings.layers if not layer.blocks] for run in (resumed, longer)
+    ]
+    assert dense[0] == dense[1]
+
+
+def test_weights_are_not_averaged_beside_running_statistics(table):
+    run = mlplab.run([*TABLE, *QUICK, "model.normalization=batch"], folder="run")
+    assert run.settings.training.average == "none"
+    config = parse_yaml(Path("run/config.yaml").read_text(encoding="utf-8"))
+    assert config["training"]["average"] == "none"
+    assert mlplab.run([*TABLE, *QUICK], folder="other").settings.training.average == "ema"
 
 
 def test_a_stored_configuration_of_before_resumes_unchanged(table):
@@ -252,3 +263,21 @@ def test_the_estimators_keep_their_defaults():
     from mlplab.sklearn import MLPClassifier
 
     assert MLPClassifier().get_params()["optimizer"] == "adam"
+
+
+def test_a_training_that_ends_at_its_best_epoch_says_what_to_try(table, capfd):
+    lengths = ["training.epochs=10", "optimizer.lr=0.0003", "tracking=summary"]
+    assert main(["train", *TABLE, *lengths]) == 0
+    out = capfd.readouterr().out
+    folder = out.splitlines()[-1]
+    assert mlplab.load(folder).summary["best_epoch"] == 10
+    assert f"Try: mlplab resume {folder} training.epochs=20" in out
+    assert f"Or a wider network: mlplab rerun {folder} model.hidden=256-256" in out
+    intervals = Path(folder, "intervals.json").read_text(encoding="utf-8")
+    # which continues, and calibrates the intervals of the network anew
+    assert main(["resume", folder, "training.epochs=20"]) == 0
+    assert Path(folder, "intervals.json").read_text(encoding="utf-8") != intervals
+    assert main(["predict", folder, "table.csv", "--interval", "0.9"]) == 0
+    capfd.readouterr()
+    assert main(["train", *TABLE, *QUICK]) == 0
+    assert "The best epoch is the last one" not in capfd.readouterr().out

@@ -7,10 +7,10 @@ fitted on the train and validation rows together.
 from __future__ import annotations
 
 import subprocess
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,12 +26,15 @@ REPOSITORY = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Split:
-    """A table and the split of its rows: the rows of a split, features and targets."""
+    """A table and the split of its rows: the rows of a split, features and targets. A method may
+    write files to `folder`, which is temporary.
+    """
 
     table: Table
     frame: pd.DataFrame
     split: NDArray[np.str_]
     seed: int
+    folder: Path | None = None
 
     def rows(self, *splits: str) -> pd.DataFrame:
         return self.frame[np.isin(self.split, splits)]
@@ -57,12 +60,22 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Method:
-    """One method. `predict` returns class probabilities [N, C] or values [N] of the test rows;
-    `config` and the versions of `packages` are what its results depend on.
+class Predicted:
+    """What a method says of the test rows: class probabilities [N, C] or values [N]. `uncertainty`
+    returns what is known of their errors, after the processor time is taken.
     """
 
-    predict: Callable[[Split, Mapping[str, Any]], Array]
+    values: Array
+    uncertainty: Callable[[], Mapping[str, float]] = dict
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method. `predict` returns class probabilities [N, C] or values [N] of the test rows, or
+    Predicted; `config` and the versions of `packages` are what its results depend on.
+    """
+
+    predict: Callable[[Split, Mapping[str, Any]], Array | Predicted]
     packages: tuple[str, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
     is_ours: bool = False
@@ -91,27 +104,42 @@ def source_of_mlplab() -> str:
     return tree + ("+changes" if changed else "")
 
 
-def mlplab_run(split: Split, config: Mapping[str, Any]) -> Array:
+def mlplab_run(split: Split, config: Mapping[str, Any]) -> Predicted:
     """mlplab as from the command line: a CSV file, its target, and the column of the split."""
     import mlplab
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{split.table.name}.csv"
-        frame = split.frame.assign(split=split.split)
-        frame.to_csv(path, index=False)
-        overrides = [
-            "dataset=file",
-            f"dataset.path={path}",
-            f"dataset.target={split.table.target}",
-            "dataset.split_column=split",
-            f"seed={split.seed}",
-            *config["overrides"],
-        ]
-        run = mlplab.run(overrides, folder=Path(folder) / "run")
-        x = pd.read_csv(path)[split.split == "test"].drop(columns=["split", split.table.target])
-        if not split.table.classifies:
-            return np.asarray(run.predict(x), dtype=np.float64).reshape(len(x))
-        return _in_order(split, run.predict_proba(x), run.preprocessing.class_names)
+    assert split.folder is not None
+    path = split.folder / f"{split.table.name}.csv"
+    split.frame.assign(split=split.split).to_csv(path, index=False)
+    overrides = [
+        "dataset=file",
+        f"dataset.path={path}",
+        f"dataset.target={split.table.target}",
+        "dataset.split_column=split",
+        f"seed={split.seed}",
+        *config["overrides"],
+    ]
+    run = mlplab.run(overrides, folder=split.folder / "run")
+    x = pd.read_csv(path)[split.split == "test"].drop(columns=["split", split.table.target])
+    if split.table.classifies:
+        scores = _in_order(split, run.predict_proba(x), run.preprocessing.class_names)
+        return Predicted(scores, partial(_calibration, scores, split.y("test")))
+    values = np.asarray(run.predict(x), dtype=np.float64).reshape(len(x))
+    return Predicted(values, partial(_coverage, run, x, split.y("test")))
+
+
+def _calibration(scores: Array, codes: Array) -> dict[str, float]:
+    """The calibration error, and the 95th percentile of that of calibrated predictions."""
+    from mlplab.model.reliability import reliability
+
+    result = reliability(scores, codes)
+    return {"ece": float(result.ece), "ece_95": float(result.ece_95)}
+
+
+def _coverage(run: Any, x: pd.DataFrame, y: Array) -> dict[str, float]:
+    """The share of the test rows that the 90 % intervals contain."""
+    low, high = (np.asarray(end)[:, 0] for end in run.predict_interval(x, 0.9))
+    return {"coverage": float(((low <= y) & (y <= high)).mean())}
 
 
 def _in_order(split: Split, scores: Array, names: Any) -> Array:

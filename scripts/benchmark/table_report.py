@@ -68,7 +68,7 @@ def report(
             if method == stand_in and next(iter(by_seed.values()))["task"] == "regression":
                 results.setdefault((table, name), by_seed)
     methods = [m for m in methods if any((name, m) in results for name in names)]
-    shared = {name: _shared_seeds(results, name, methods) for name in names}
+    shared = {name: shared_seeds(results, name, methods) for name in names}
     results = {
         (name, m): {seed: results[name, m][seed] for seed in shared[name]}
         for name in names
@@ -92,28 +92,32 @@ def report(
     )
 
 
-def _shared_seeds(results: Results, name: str, methods: Sequence[str]) -> list[int]:
+def shared_seeds(results: Results, name: str, methods: Sequence[str]) -> list[int]:
+    """The seeds with which all of the methods were measured on a table."""
     return sorted(set.intersection(*(set(results.get((name, m), {})) for m in methods)))
 
 
-def _first(line: Mapping[str, Any]) -> float:
+def loss_of(line: Mapping[str, Any]) -> float:
+    """The score that ranks: rmse or log loss, the first one."""
     return float(next(iter(line["scores"].values())))
 
 
 def _mean(by_seed: Mapping[int, Mapping[str, Any]]) -> float:
-    return float(np.mean([_first(line) for line in by_seed.values()]))
+    return float(np.mean([loss_of(line) for line in by_seed.values()]))
 
 
-def _row(cells: Sequence[object]) -> str:
+def row(cells: Sequence[object]) -> str:
+    """A row of a table in Markdown."""
     return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
-def _header(cells: Sequence[object]) -> list[str]:
-    return [_row(cells), f"|{'---|' * len(cells)}"]
+def header(cells: Sequence[object]) -> list[str]:
+    """The first two lines of a table in Markdown."""
+    return [row(cells), f"|{'---|' * len(cells)}"]
 
 
 def _scores(results: Results, names: Sequence[str], methods: Sequence[str]) -> list[str]:
-    out = _header(["table", "rows", "seeds", "score", *methods])
+    out = header(["table", "rows", "seeds", "score", *methods])
     for name in names:
         some = results[name, methods[0]]
         line = next(iter(some.values()))
@@ -124,18 +128,18 @@ def _scores(results: Results, names: Sequence[str], methods: Sequence[str]) -> l
             for text, mean in zip(texts, means, strict=True)
         ]
         about = [name, f"{line['rows']:,}", len(some), next(iter(line["scores"]))]
-        out.append(_row([*about, *cells]))
+        out.append(row([*about, *cells]))
     return out
 
 
 def _ranks(results: Results, names: Sequence[str], methods: Sequence[str]) -> list[str]:
     ranks = mean_ranks({m: {name: _mean(results[name, m]) for name in names} for m in methods})
     out = [f"Mean rank over {len(names)} tables, and processor seconds of a fit:", ""]
-    out += _header(["method", "mean rank", "median s", "mean s"])
+    out += header(["method", "mean rank", "median s", "mean s"])
     for method in sorted(methods, key=lambda m: ranks[m]):
         seconds = [line["cpu_seconds"] for n in names for line in results[n, method].values()]
         times = [f"{np.median(seconds):.1f}", f"{np.mean(seconds):.1f}"]
-        out.append(_row([method, f"{ranks[method]:.2f}", *times]))
+        out.append(row([method, f"{ranks[method]:.2f}", *times]))
     return out
 
 
@@ -150,7 +154,7 @@ def _differences(
         f"Loss of {first} minus that of the other, in paired standard errors (negative: {first}"
         " is better):",
         "",
-        *_header(["table", *others]),
+        *header(["table", *others]),
     ]
     for name in names:
         cells = []
@@ -161,5 +165,5 @@ def _differences(
             ]
             mean, error = paired_difference(*pair)
             cells.append(f"{mean / error:+.1f}" if error > 0 else "0")
-        out.append(_row([name, *cells]))
+        out.append(row([name, *cells]))
     return out

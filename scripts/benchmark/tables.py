@@ -5,11 +5,15 @@ scripts/benchmark/tables_environment.sh makes.
     tables.py list
     tables.py run --half development --methods sklearn_mlp boosting
     tables.py report --half development
+    tables.py acceptance
 
 A result is one line of results.jsonl, for a table, seed, method and digest of its configuration
 and versions; the loss of each test row is in losses/. What is there is not computed again, and a
 run may be killed at any time. The held-back half is for one final measurement: methods of mlplab
-need --final there.
+need --final there. That measurement, on all tables, and its summary:
+
+    tables.py run --half all --final --methods mlplab mlplab_ensemble
+    tables.py acceptance
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,10 +35,12 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from table_acceptance import acceptance
 from table_list import HALVES, Table, split_of_rows, tables
-from table_methods import METHODS, Array, Method, Split
+from table_methods import METHODS, Array, Method, Predicted, Split
 from table_report import report
 
+ALL = "all"
 SMALLEST = 1e-15  # probabilities are clipped here, as scikit-learn's log_loss does in float64
 
 
@@ -55,14 +62,19 @@ def losses_of(split: Split, predicted: Array) -> tuple[Array, dict[str, float]]:
 def measured(table: Table, seed: int, method: Method) -> tuple[Array, dict[str, Any]]:
     """Fit and predict; return the losses and the scores with the processor seconds."""
     frame = table.read()
-    split = Split(table, frame, split_of_rows(table, frame[table.target], seed), seed)
-    start = _cpu_seconds()
-    with contextlib.redirect_stdout(sys.stderr):
+    rows = split_of_rows(table, frame[table.target], seed)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+        split = Split(table, frame, rows, seed, Path(folder))
+        start = _cpu_seconds()
         predicted = method.predict(split, method.config)
-    seconds = _cpu_seconds() - start
-    losses, scores = losses_of(split, predicted)
+        seconds = _cpu_seconds() - start
+        if not isinstance(predicted, Predicted):
+            predicted = Predicted(predicted)
+        losses, scores = losses_of(split, predicted.values)
+        uncertainty = predicted.uncertainty()
     return losses, {
         "scores": scores,
+        **uncertainty,
         "cpu_seconds": round(seconds, 3),
         "rows": len(frame),
         "test_rows": len(losses),
@@ -109,13 +121,13 @@ def chosen_tables(arguments: argparse.Namespace) -> list[Table]:
     return [
         table
         for table in listed.values()
-        if table.half == arguments.half and table.name in (arguments.tables or listed)
+        if arguments.half in (table.half, ALL) and table.name in (arguments.tables or listed)
     ]
 
 
 def run(arguments: argparse.Namespace) -> None:
     ours = [name for name in arguments.methods if METHODS[name].is_ours]
-    if arguments.half == "held_back" and ours and not arguments.final:
+    if arguments.half in ("held_back", ALL) and ours and not arguments.final:
         raise SystemExit(
             f"{', '.join(ours)}: the held-back tables are for one final measurement (--final)"
         )
@@ -147,8 +159,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("action", choices=("list", "run", "report"))
-    parser.add_argument("--half", choices=HALVES, default=HALVES[0])
+    parser.add_argument("action", choices=("list", "run", "report", "acceptance"))
+    parser.add_argument("--half", choices=(*HALVES, ALL), default=HALVES[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--tables", nargs="+", metavar="NAME")
     parser.add_argument("--seeds", type=int, default=3)
@@ -160,6 +172,9 @@ def main() -> None:
             print(f"{table.name:14} {table.half:12} {table.task:15} {table.source}")
     elif arguments.action == "run":
         run(arguments)
+    elif arguments.action == "acceptance":
+        halves = {name: table.half for name, table in tables().items()}
+        print(acceptance(list(lines(arguments.results)), arguments.results / "losses", halves))
     else:
         names = [table.name for table in chosen_tables(arguments)]
         print(

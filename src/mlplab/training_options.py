@@ -84,9 +84,10 @@ class Training(Component):
     )
     average: str = choice(
         "none",
-        ("none", "ema", "swa"),
+        ("none", "ema", "swa", AUTO),
         "which weights are evaluated and saved: those of the last step, their exponential moving"
-        " average after every step (ema), or their mean after every epoch (swa)",
+        " average after every step (ema), or their mean after every epoch (swa); auto is ema, or"
+        " none with model.normalization=batch",
     )
     average_decay: Number = number(
         0.99, "ema: weight of the previous average at each step", at_least=0, below=1

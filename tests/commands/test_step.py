@@ -18,6 +18,8 @@ from numpy.testing import assert_allclose
 
 import mlplab
 from mlplab.cli import main
+from mlplab.config.builder import build
+from mlplab.config.composition import compose
 from mlplab.one_step.compute import one_step
 from mlplab.one_step.text import document, folded, text_of
 from mlplab.training import Session, prepare_members
@@ -109,6 +111,27 @@ def test_derivatives_of_random_structures(seed):
         gradient = layer.parameters["weight"].gradient
         assert_allclose(gradient, layer.dz.T @ layer.x, rtol=0, atol=1e-12)
     assert abs(step.check.quotient - step.check.derivative) < 1e-7
+
+
+@pytest.mark.parametrize("embedding", ["pbld", "plr", "periodic", "none"])
+def test_an_embedding_is_shown_as_layers_that_read_all_inputs(embedding):
+    lines = ["dataset=iris", f"embedding={embedding}", "embedding.scale_lr_factor=2"]
+    lines += ["model.hidden=[3]", "optimizer=sgd", "dtype=float64"]
+    settings = build(compose(lines))
+    step = one_step(settings, 2, [0, 3])
+    h = step.x
+    for layer in step.layers:
+        bias = layer.parameters.get("bias")
+        z = h @ layer.parameters["weight"].before.T + (0 if bias is None else bias.before)
+        assert_allclose(layer.z, z, rtol=0, atol=1e-12)
+        assert_allclose(layer.dz, layer.dz if layer.dh is None else layer.dh * layer.slope)
+        weight = layer.parameters["weight"]
+        dense = layer.dz.T @ layer.x
+        assert_allclose(weight.gradient, np.where(weight.gradient == 0, 0, dense), atol=1e-12)
+        h = layer.h
+    assert abs(step.check.quotient - step.check.derivative) < 1e-7
+    assert "the embedding: a unit that copies" in text_of(step)
+    assert json.dumps(document(step), allow_nan=False)
 
 
 def _trained(settings, last_step):

@@ -54,6 +54,7 @@ def conclude(
     """
     from mlplab.commands.evaluate import evaluate_test_split
     from mlplab.commands.table_output import print_document
+    from mlplab.runs.health import longer_lines
     from mlplab.runs.provenance import command_to_resume
     from mlplab.terminal.health import health_lines
     from mlplab.terminal.results import print_result
@@ -61,7 +62,7 @@ def conclude(
     is_quiet = modes.is_quiet()
     if not is_quiet:
         print_result(run.summary)
-        for line in health_lines(run.summary, run.folder):
+        for line in [*health_lines(run.summary, run.folder), *longer_lines(run)]:
             print(line)
     evaluation = None if run.settings.debug else evaluate_test_split(run, cache)
     if evaluation is not None and not is_quiet:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlplab.errors import DataError
-from mlplab.task import majority_dominates
+from mlplab.task import accuracy_flatters, majority_dominates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,11 +50,14 @@ def _of_classes(run: Run, rows: Rows, scores: np.ndarray) -> tuple[list[str], di
             f"probabilities are calibrated with the temperature {digits(float(temperature))}"
         )
     counts = np.bincount(rows.y, minlength=rows.task.num_classes)
-    if majority_dominates(counts.tolist()):
+    right = scores.argmax(1) == rows.y
+    by_class = [float(right[rows.y == c].mean()) for c in np.flatnonzero(counts)]
+    accuracy, balanced = float(right.mean()), float(np.mean(by_class))
+    if majority_dominates(counts.tolist()) or accuracy_flatters(accuracy, balanced):
         name, share = run.preprocessing.class_names[counts.argmax()], counts.max() / counts.sum()
         lines.append(
             f"{_percent(share)} of the rows are '{name}', so that balanced_accuracy says more than"
-            " accuracy"
+            f" accuracy: {digits(balanced)} against {digits(accuracy)}"
         )
     details = {**result.to_dict(), **({} if temperature is None else {"temperature": temperature})}
     return lines, {"calibration": details}

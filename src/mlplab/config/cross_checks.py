@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mlplab.config.provenance import Sources
 from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
+from mlplab.training_options import AUTO
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings
@@ -107,7 +108,9 @@ def _check_batch_norm(settings: Settings) -> None:
 
 def _check_average(settings: Settings, sources: Sources) -> None:
     average = settings.training.average
-    if average != "none" and any(layer.normalization == "batch" for layer in settings.layers):
+    if average not in ("none", AUTO) and any(
+        layer.normalization == "batch" for layer in settings.layers
+    ):
         raise ConfigError(
             f"`training.average = {average}`{sources.remark('training.average')} evaluates averaged"
             " weights, but the running statistics of `model.normalization = batch` are those of"

@@ -88,6 +88,8 @@ def _notes(evidence: Evidence) -> list[str]:
             notes.append(
                 f"The best epoch is the last one: training.epochs={2 * last} may be better."
             )
+    if (kept := fit_checks.early_stopping(evidence)) is not None:
+        notes.append(kept)
     if not len(history):
         notes.append("The run has no metrics.csv, so that its updates cannot be judged.")
     return notes

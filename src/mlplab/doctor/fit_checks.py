@@ -35,7 +35,11 @@ def label_noise(evidence: Evidence) -> Finding | None:
 
 
 def overfitting(evidence: Evidence) -> Finding | None:
-    """A loss of other rows that rose while that of the training rows fell."""
+    """A loss of other rows that rose while that of the training rows fell. With training.patience,
+    such a rise is what ends the training, and the weights before it are kept: no ailment.
+    """
+    if evidence.settings.training.patience is not None:
+        return None
     gap, rise = overfit_gap(evidence), overfit_rise(evidence)
     score_gap = evidence.last_score("train") - evidence.last_score("val")
     by_heart = gap > thresholds.BY_HEART_GAP and rise > thresholds.BY_HEART_RISE
@@ -59,6 +63,18 @@ def overfitting(evidence: Evidence) -> Finding | None:
         remedies.regularized(evidence),
         "The best weights are those before; more rows, fewer units and training.patience=20 help,"
         " too. Losses are in units of the loss of outputs 0.",
+    )
+
+
+def early_stopping(evidence: Evidence) -> str | None:
+    """What training.patience did about a loss of other rows that rose."""
+    if evidence.settings.training.patience is None or evidence.status != "done":
+        return None
+    if not overfit_rise(evidence) > thresholds.OVERFIT_RISE:
+        return None
+    return (
+        f"After epoch {evidence.best_epoch}, other rows were predicted worse and worse:"
+        " training.patience ended the training, and the weights of that epoch are kept."
     )
 
 

@@ -125,17 +125,17 @@ class MLP:
         """Return the outputs, [K, B, C]. Dropout is applied only if `dropout` is not None."""
         h = x_KBF
         for i, view in enumerate(views):
-            h = self._layer(i, view, h, buffers, training, dropout)
+            h = self.layer_outputs(i, view, h, buffers, training, dropout)
         return h
 
     def hidden(self, views: Sequence[LayerViews], x_KBF: Tensor, buffers: Buffers) -> list[Tensor]:
         """Return the outputs of each layer, including the output layer: each [K, B, H]."""
         outputs = [x_KBF]
         for i, view in enumerate(views):
-            outputs.append(self._layer(i, view, outputs[-1], buffers, False, None))
+            outputs.append(self.layer_outputs(i, view, outputs[-1], buffers, False, None))
         return outputs[1:]
 
-    def _layer(
+    def layer_outputs(
         self,
         i: int,
         view: LayerViews,
@@ -144,6 +144,7 @@ class MLP:
         training: bool,
         dropout: Drop | None,
     ) -> Tensor:
+        """Return the outputs of layer i for the inputs h of the layer, [K, B, H]."""
         layer = self.layers[i]
         if (plan := self.plans[i]) is not None:
             z_KBA = plan.affine(self.affine, h, view.weight, view.bias)

@@ -22,6 +22,7 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import ConfigError, IncompatibleSettingsError
 from mlplab.network.activations import Activation
 from mlplab.network.layout import Entry
+from mlplab.network.mlp import MLP
 from mlplab.one_step.mean_loss import Array, Check, MeanLoss, to_array
 from mlplab.one_step.recording import RecordedBatches, RecordingNetwork, RowBatches, Signal
 from mlplab.optimizers import Optimizer
@@ -215,11 +216,6 @@ def _check_finite(value: float, step: int) -> None:
 
 
 def _check_rows(rows: Sequence[int], population: Population) -> None:
-    if any(layer.blocks is not None for layer in population.network.layers):
-        raise IncompatibleSettingsError(
-            "`mlplab step` shows layers whose units read all inputs, but this network has a layer"
-            " of blocks, such as an embedding. Leave it out, as with embedding=none."
-        )
     count = population.data["train"].num_examples
     for row in rows:
         if not 0 <= row < count:
@@ -278,13 +274,16 @@ def _parameters(
     objective, and the weights after the update, each [P]; `states` those of the optimizer before
     and after it.
     """
-    layout = population.network.layout
+    layout, network = population.network.layout, population.network
 
-    def of(flat: Tensor) -> list[Array]:
+    def of(flat: Tensor, is_weights: bool = False) -> list[Array]:
         views = layout.split(flat.view(1, -1))
-        return [_lecture_shape(e, v[0]) for e, v in zip(layout.entries, views, strict=True)]
+        return [
+            _lecture_shape(e, _dense(network, e, v, is_weights)[0])
+            for e, v in zip(layout.entries, views, strict=True)
+        ]
 
-    columns = [of(flat) for flat in values]
+    columns = [of(flat, i in (0, 3)) for i, flat in enumerate(values)]
     state, after_state = states
     columns_of_state = {
         name: (of(state[name][0]), of(after_state[name][0]))
@@ -298,6 +297,20 @@ def _parameters(
         parameter = Parameter(entry.name, before, gradient, total, after, of_state)
         layers.setdefault(entry.layer, {})[entry.name] = parameter
     return layers
+
+
+def _dense(network: MLP, entry: Entry, values: Tensor, is_weights: bool) -> Tensor:
+    """The values of a block layer's parameters, [1, 1, W], at their weights in a layer whose units
+    read all inputs, [1, I, O], and biases [1, 1, O]; 0 elsewhere. Copies have the weight 1.
+    """
+    plan = network.plans[entry.layer]
+    if plan is None:
+        return values
+    if entry.name == "bias":
+        return plan.dense_bias(values)
+    inputs = network.layers[entry.layer - 1].units if entry.layer else network.num_features
+    dense = plan.dense(values, inputs)
+    return dense if is_weights else dense - plan.dense(torch.zeros_like(values), inputs)
 
 
 def _lecture_shape(entry: Entry, value: Tensor) -> Array:
@@ -320,6 +333,8 @@ def _layer(
         with torch.enable_grad():
             leaf = z.clone().requires_grad_()
             value = layer.activation(leaf, None if learned is None else learned.to(z.dtype))
+            if (plan := population.network.plans[i]) is not None:
+                value = torch.where(plan.copies(z.device), leaf, value)
             (slope,) = gradients(value, torch.ones_like(value), [leaf])
         h = value.detach()
     if i + 1 < len(signals):

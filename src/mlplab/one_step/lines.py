@@ -217,6 +217,7 @@ def _slope_remark(layer: LayerStep) -> str:
 
 
 def _update(step: OneStep) -> Iterator[Line]:
+    optimizer = step.settings.optimizer
     for layer in step.layers:
         for name, parameter in layer.parameters.items():
             i, symbol = layer.number, f"{SYMBOLS[name]}{layer.number}"
@@ -229,8 +230,15 @@ def _update(step: OneStep) -> Iterator[Line]:
                 yield Line("update", i, f"{state}({symbol})", "before", before)
                 yield Line("update", i, f"{state}({symbol})", "after", after)
             yield Line("update", i, symbol, "before", parameter.before)
-            change = f"lr {gradient}" if is_plain(step.settings.optimizer) else "step"
+            change = f"{_rate(step, i, name)} {gradient}" if is_plain(optimizer) else "step"
             yield Line("update", i, f"{symbol} new", f"{symbol} - {change}", parameter.after)
+
+
+def _rate(step: OneStep, number: int, name: str) -> str:
+    """The learning rate of a parameter of a layer."""
+    layer = step.settings.layers[number - 1]
+    factor = {"weight": layer.lr_factor, "bias": layer.bias_lr_factor}.get(name, 1.0)
+    return "lr" if factor == 1 else f"{factor:g} lr"
 
 
 def is_plain(optimizer: Optimizer) -> bool:

@@ -103,13 +103,14 @@ class MeanLoss:
 
     def check(self, theta_P: Tensor, gradient_P: Tensor) -> Check | None:
         """The largest derivative of the first layer by a difference quotient, or of the network if
-        those of the first layer are all 0; None if one is not finite.
+        those of the first layer are all 0; None if one is not finite. Layers of blocks do not
+        count.
         """
         layout = self.population.network.layout
         if not bool(gradient_P.isfinite().all()):
             return None
         views = layout.split(gradient_P.view(1, -1))
-        weights = [i for i, e in enumerate(layout.entries) if e.name == "weight"]
+        weights = [i for i, e in enumerate(layout.entries) if e.name == "weight" and not e.blocks]
         chosen = next((i for i in weights if bool(views[i].any())), weights[-1])
         entry, offset = layout.entries[chosen], sum(layout.sizes[:chosen])
         local = int(views[chosen].abs().argmax())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mlplab.network.layout import LayerViews
-from mlplab.network.mlp import MLP, Buffers
+from mlplab.network.mlp import MLP, Buffers, Drop
 from mlplab.training.batches import Batch, Batches
 
 
@@ -44,6 +44,20 @@ class RecordingNetwork(MLP):
                     tensor.retain_grad()
             self.passes[-1].append(Signal(i, h, z))
         return z
+
+    def layer_outputs(
+        self,
+        i: int,
+        view: LayerViews,
+        h: Tensor,
+        buffers: Buffers,
+        training: bool,
+        dropout: Drop | None,
+    ) -> Tensor:
+        """The same outputs; those of a block layer from its pre-activations, which are kept."""
+        if self.plans[i] is None:
+            return super().layer_outputs(i, view, h, buffers, training, dropout)
+        return self.activated(i, view, self.signal(i, view, h, buffers, training))
 
 
 class RowBatches(Batches):

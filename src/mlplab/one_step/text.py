@@ -81,9 +81,21 @@ def _header(step: OneStep, row: int) -> list[str]:
         f"{settings.name}: update {step.step:,} of {step.num_steps:,} (epoch {step.epoch}), with"
         f" {which}",
         f"  network {structure}, loss={loss}, {settings.dtype}",
+        *_embedding(step),
         text,
         f"  y = {target}",
     ]
+
+
+def _embedding(step: OneStep) -> list[str]:
+    """Which layers read only some of their inputs, and copy others."""
+    blocks = [
+        i for i, layer in enumerate(step.settings.layers, 1) if getattr(layer, "blocks", None)
+    ]
+    if not blocks:
+        return []
+    layers = f"layer {blocks[0]} is" if len(blocks) == 1 else f"layers 1 to {blocks[-1]} are"
+    return [f"  {layers} the embedding: a unit that copies has the weight 1 and no activation"]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -83,6 +83,12 @@ def calibrate_on(model: Model, examples: Examples, source: str, optimism: float 
     )
 
 
+def remove_intervals(folder: Path) -> None:
+    """Delete the intervals of a run whose weights are about to change."""
+    for name in FILES.values():
+        (folder / name).unlink(missing_ok=True)
+
+
 def stored_intervals(folder: Path, model: Model, split: str = "val") -> Intervals | None:
     """Return the intervals in the folder of a run, or None. Raises DamagedFileError."""
     path = folder / FILES[split]
@@ -93,7 +99,7 @@ def stored_intervals(folder: Path, model: Model, split: str = "val") -> Interval
         intervals = Intervals.from_dict(content)
         preprocessing = model.preprocessing
         sizes = intervals.num_features, len(intervals.scores)
-        if sizes != (len(preprocessing.feature_names), len(preprocessing.target_names)):
+        if sizes != (len(preprocessing.input_names), len(preprocessing.target_names)):
             raise ValueError("its intervals are not those of this network")
     return intervals
 

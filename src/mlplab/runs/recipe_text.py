@@ -10,7 +10,15 @@ from mlplab.settings import Settings
 from mlplab.terminal.output import note
 
 _SHOWN = {
-    "training": ("epochs", "steps", "batch_size", "patience", "clip_norm", "average"),
+    "training": (
+        "epochs",
+        "steps",
+        "batch_size",
+        "patience",
+        "clip_norm",
+        "average",
+        "calibration",
+    ),
     "dataset": ("scaling", "missing"),
 }
 """The keys that are shown in any case; of other groups, those that differ from the default."""

@@ -21,17 +21,27 @@ from mlplab.training_options import AUTO
 @dataclass(frozen=True)
 class Facts:
     """What the rules know of the data: the rows of the train split, and of its largest fold in a
-    cross-validation; the features of the network; the task.
+    cross-validation; the features of the network; the task; whether there is a val split. And of
+    the network: whether it normalizes by batches.
     """
 
     rows: int
     features: int
     task: Task
+    has_val: bool = True
+    has_batch_norm: bool = False
 
     @classmethod
-    def of(cls, prepared: Prepared) -> Facts:
+    def of(cls, prepared: Prepared, settings: Settings) -> Facts:
         """Return the facts of prepared data; the folds of a cross-validation share theirs."""
-        return cls(len(prepared.train), prepared.num_features, prepared.task)
+        has_batch_norm = any(layer.normalization == "batch" for layer in settings.layers)
+        return cls(
+            len(prepared.train),
+            prepared.num_features,
+            prepared.task,
+            prepared.val is not None,
+            has_batch_norm,
+        )
 
 
 MANY_ROWS = 20_000
@@ -58,9 +68,23 @@ def batch_size(facts: Facts) -> int:
     return size if facts.rows < MANY_ROWS else 256
 
 
+def average(facts: Facts) -> str:
+    """An exponential average of the weights, unless running statistics of other weights would go
+    with it.
+    """
+    return "none" if facts.has_batch_norm else "ema"
+
+
+def calibration(facts: Facts) -> str:
+    """A temperature for probabilities, where there are rows to fit it."""
+    return "temperature" if facts.task.classifies and facts.has_val else "none"
+
+
 RULES: Mapping[str, Callable[[Facts], Any]] = {
     "model.hidden": hidden_widths,
     "training.batch_size": batch_size,
+    "training.average": average,
+    "training.calibration": calibration,
 }
 """Key -> what `auto` stands for."""
 
@@ -78,7 +102,7 @@ def resolved(settings: Settings, prepared: Prepared, memo: Memo) -> Settings:
     keys = auto_keys(settings)
     if not keys:
         return settings
-    facts = Facts.of(prepared)
+    facts = Facts.of(prepared, settings)
     groups = sorted({key.partition(".")[0] for key in keys})
     nodes = [settings.config.get(group) for group in groups]
     nodes_and_fields = (settings.layers, settings.training, *nodes)
