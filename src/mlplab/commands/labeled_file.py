@@ -25,7 +25,7 @@ def read_labeled(
     """
     from mlplab.data.tabular import roles
     from mlplab.data.tabular.cell_errors import refuse_cells
-    from mlplab.data.tabular.cells import category_text
+    from mlplab.data.tabular.cells import category_text, without_markers
     from mlplab.data.tabular.columns import require_column
     from mlplab.data.tabular.streaming import read_chunks
 
@@ -37,6 +37,9 @@ def read_labeled(
     frame = pd.concat(chunks)
     for name in targets:
         require_column(name, list(frame.columns), str(path), "target")
+        if preprocessing.encoder is not None:
+            markers = preprocessing.encoder.markers_of(name)
+            frame[name] = without_markers(frame[name], markers)
     if not preprocessing.task.classifies:
         encoder = preprocessing.encoder
         formats = encoder.target_formats if encoder is not None else {}

@@ -75,11 +75,27 @@ def _other_spellings(category: str) -> list[str]:
 
 
 def without_markers(values: Series, markers: Sequence[str]) -> Series:
-    """Return the column with strings that are markers of a missing cell as None."""
-    if values.dtype.kind in "biufcmM":
+    """Return the column with cells that are markers of a missing cell as missing.
+
+    A number is a marker if a marker is written as this number, such as -1 or -999.0.
+    """
+    if values.dtype.kind in "iuf":
+        numbers = [number for marker in markers if (number := _number(marker)) is not None]
+        is_marker = values.isin(numbers) if numbers else None
+        return values if is_marker is None or not is_marker.any() else values.mask(is_marker)
+    if values.dtype.kind in "bcmM":
         return values
     is_marker = values.isin(markers)
     return values.astype(object).where(~is_marker, None) if is_marker.any() else values
+
+
+def _number(marker: str) -> float | None:
+    """Return the finite number that a string is; None if it is none."""
+    try:
+        number = float(marker)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
 
 
 def parse_numbers(values: Series, where: str) -> Floats:

@@ -276,16 +276,23 @@ class Encoder:
         columns: the encoder of each column.
         markers: the strings that count as an empty cell.
         target_formats: how the numbers of targets are written that are not plain.
+        column_markers: further strings that count as an empty cell in a column, which may be a
+            target, by its name.
     """
 
     columns: tuple[ColumnEncoder, ...]
     markers: tuple[str, ...] = ()
     target_formats: Mapping[str, NumberFormat] = field(default_factory=dict)
+    column_markers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def has_number_formats(self) -> bool:
         """Whether a column or a target has numbers that are not written plainly."""
         return bool(self.target_formats) or any(column.number_format for column in self.columns)
+
+    def markers_of(self, name: str) -> tuple[str, ...]:
+        """Return the strings that count as an empty cell in a column."""
+        return (*self.markers, *self.column_markers.get(name, ()))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -314,7 +321,7 @@ class Encoder:
         consume = consume and len(frame.columns) <= _MAX_REMOVED
         for column in self.columns:
             cells = frame.pop(column.name) if consume else frame[column.name]
-            values = column.apply(without_markers(cells, self.markers), source)
+            values = column.apply(without_markers(cells, self.markers_of(column.name)), source)
             encoded_NF[:, start : start + values.shape[1]] = values
             start += values.shape[1]
             if consume:
@@ -329,7 +336,7 @@ class Encoder:
             (column.name, description): cells
             for column in self.columns
             for description, cells in column.unfamiliar(
-                without_markers(frame[column.name], self.markers)
+                without_markers(frame[column.name], self.markers_of(column.name))
             ).items()
         }
 
@@ -347,6 +354,11 @@ class Encoder:
                 if self.target_formats
                 else {}
             ),
+            **(
+                {"column_na_values": {name: list(m) for name, m in self.column_markers.items()}}
+                if self.column_markers
+                else {}
+            ),
         }
 
     @classmethod
@@ -356,7 +368,10 @@ class Encoder:
         targets = {
             name: NumberFormat.from_dict(form) for name, form in stored.get("targets", {}).items()
         }
-        return cls(columns, tuple(stored["na_values"]), targets)
+        column_markers = {
+            name: tuple(markers) for name, markers in stored.get("column_na_values", {}).items()
+        }
+        return cls(columns, tuple(stored["na_values"]), targets, column_markers)
 
 
 def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
@@ -372,13 +387,12 @@ def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
         for columns in zip(*(encoder.columns for encoder in encoders), strict=True)
     ]
     return [
-        Encoder(
-            tuple(
+        replace(
+            encoder,
+            columns=tuple(
                 replace(column, spare=width - len(column.features), outputs=size)
                 for column, width, size in zip(encoder.columns, widths, outputs, strict=True)
             ),
-            encoder.markers,
-            encoder.target_formats,
         )
         for encoder in encoders
     ]

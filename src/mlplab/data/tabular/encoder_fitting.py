@@ -56,6 +56,7 @@ def fit_encoder(
         ),
         tuple(dataset.markers),
         dict(target_formats),
+        dict(dataset.column_markers),
     )
 
 

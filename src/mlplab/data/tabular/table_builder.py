@@ -29,6 +29,7 @@ from mlplab.data.tabular.encoder import Encoder, pad_to_same_width
 from mlplab.data.tabular.encoder_fitting import fit_encoder
 from mlplab.data.tabular.number_formats import Recognized, parse_formatted, recognize
 from mlplab.data.tabular.raw_table import RawTable, Split
+from mlplab.data.tabular.sniffing import parse_number
 from mlplab.data.tabular.splits import group_codes, split_table
 from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
 from mlplab.data.tabular.targets import (
@@ -73,11 +74,12 @@ def build_table(
     names = select_feature_names(
         available, operand_columns(formulas), list(dataset.ignore), reserved, source
     )
-    for name in (*dataset.categories, *dataset.numbers):
+    for name in (*dataset.categories, *dataset.numbers, *dataset.column_markers):
         require_column(name, available, source)
     num_rows_read = len(frame)
     required = {"impute": targets, "drop": [*names, *targets]}.get(dataset.missing, [])
-    frame, given_split = _complete_rows(frame, required, dataset.markers, given_split)
+    frame = _without_markers(frame, dataset)
+    frame, given_split = _complete_rows(frame, required, given_split)
     if len(frame) < MIN_ROWS:
         complete = " without empty cells" if num_rows_read > len(frame) else ""
         needed = f"at least {MIN_ROWS} are needed"
@@ -130,21 +132,31 @@ def _plain_numbers(
     return frame.assign(**numbers), recognized
 
 
+def _without_markers(frame: DataFrame, dataset: TabularDataset) -> DataFrame:
+    """Return the frame with cells that are markers as missing: strings and numbers of a Parquet
+    file. Those of a text file are missing already, but for numbers that are written otherwise.
+    """
+    if not dataset.markers:
+        return frame
+    has_numbers = any(map(parse_number, dataset.markers))
+    changed = {
+        name: without_markers(
+            frame[name], (*dataset.markers, *dataset.column_markers.get(str(name), ()))
+        )
+        for name, kind in frame.dtypes.items()
+        if kind.kind not in "biufcmM" or has_numbers or name in dataset.column_markers
+    }
+    return frame.assign(**changed) if changed else frame
+
+
 def _complete_rows(
     frame: DataFrame,
     required: Sequence[str],
-    markers: Sequence[str],
     given_split: Mapping[str, Ints] | None,
 ) -> tuple[DataFrame, Mapping[str, Ints] | None]:
     """Return the rows in which no cell of the required columns is missing, and the split in their
-    numbers. Cells that are markers become missing.
+    numbers.
     """
-    if markers:  # strings of a Parquet file; those of a text file are missing already
-        strings = [name for name, kind in frame.dtypes.items() if kind.kind not in "biufcmM"]
-        if strings:
-            frame = frame.assign(
-                **{name: without_markers(frame[name], markers) for name in strings}
-            )
     complete_N = frame[list(required)].notna().all(axis=1).to_numpy()
     if complete_N.all():
         return frame, given_split
