@@ -146,7 +146,7 @@ def _marker_notes(dataset: File) -> list[str]:
         listed = ", ".join(repr(marker) for marker in dataset.markers[1:])
         notes.append(f"cells that count as empty: {listed or 'only those without text'}")
     return notes + [
-        f"column '{name}': {', '.join(map(repr, markers))} count as empty, too"
+        f"column '{name}': cells that count as empty, too: {', '.join(map(repr, markers))}"
         for name, markers in dataset.column_markers.items()
     ]
 

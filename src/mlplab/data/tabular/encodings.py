@@ -115,7 +115,8 @@ def _unmarked_utf16(text: bytes) -> str | None:
     even, odd = text[: len(text) // 2 * 2 : 2].count(0), text[1::2].count(0)
     if max(even, odd) < 0.05 * len(text) or max(even, odd) < 3 * min(even, odd):
         return None
-    return "utf-16-le" if odd > even else "utf-16-be"
+    encoding = "utf-16-le" if odd > even else "utf-16-be"
+    return encoding if "\n" in (decoded(text, encoding, is_complete=False) or "") else None
 
 
 def _is_western(text: str) -> bool:

@@ -98,7 +98,8 @@ def read(
         raise DataError(
             f"{path} cannot be read as {inner.removeprefix('.') or 'data'}: {reason}"
         ) from error
-    kind = f"type {''.join(path.suffixes[-2:])}" if path.suffixes else "a type without a suffix"
+    types = path.suffixes[-2:] if path.suffix.lower() != ".zip" else [inner, " in a .zip"]
+    kind = f"type {''.join(types)}" if types and types[0] else "a type without a suffix"
     raise DataError(
         f"{path}: files of {kind} are not supported. Supported formats: {SUPPORTED_FORMATS}."
     )

@@ -135,7 +135,9 @@ def sniff_head(
     if not has_names:
         rows = rows[_start(rows, form.header) :]
     decimal = form.decimal or _decimal([row.cells for row in rows], delimiter)
-    header = _is_header(rows[0].cells, decimal) if form.header is None else form.header
+    header = True if has_names else form.header
+    if header is None:
+        header = _is_header(rows[0].cells, decimal)
     names, unnamed = _names(path, rows, header)
     return SniffResult(
         delimiter,
