@@ -47,7 +47,7 @@ OPTIONS: Options = {
         "metavar": "OUT",
         "type": Path,
         "default": STDOUT,
-        "help": "file for the predictions: .csv, .jsonl or .parquet (default: -, which prints them)",
+        "help": "file for the predictions: .csv, .jsonl, .parquet (default: -, which prints them)",
     },
     "--output-format": {
         "choices": FORMATS,

@@ -17,6 +17,7 @@ import numpy as np
 
 from mlplab.data.table import Floats, Series
 from mlplab.data.tabular.cell_errors import refuse_cells
+from mlplab.data.tabular.sniffing import parse_number
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)([.][0-9]*)?")
 """A number that is not a code: without leading zeros and exponent."""
@@ -80,7 +81,7 @@ def without_markers(values: Series, markers: Sequence[str]) -> Series:
     A number is a marker if a marker is written as this number, such as -1 or -999.0.
     """
     if values.dtype.kind in "iuf":
-        numbers = [number for marker in markers if (number := _number(marker)) is not None]
+        numbers = number_markers(markers)
         is_marker = values.isin(numbers) if numbers else None
         return values if is_marker is None or not is_marker.any() else values.mask(is_marker)
     if values.dtype.kind in "bcmM":
@@ -89,13 +90,10 @@ def without_markers(values: Series, markers: Sequence[str]) -> Series:
     return values.astype(object).where(~is_marker, None) if is_marker.any() else values
 
 
-def _number(marker: str) -> float | None:
-    """Return the finite number that a string is; None if it is none."""
-    try:
-        number = float(marker)
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
+def number_markers(markers: Sequence[str]) -> list[float]:
+    """Return the markers that are finite numbers."""
+    numbers = [number for marker in markers if (number := parse_number(marker)) is not None]
+    return [number for number in numbers if np.isfinite(number)]
 
 
 def parse_numbers(values: Series, where: str) -> Floats:

@@ -133,7 +133,7 @@ def _may_have_codes(source: TextSource, dialect: SniffResult) -> bool:
     last = b"\n"
     with file:
         while section := file.read(SECTION_BYTES):
-            if re.search(rb"[\W_]0[0-9]", last + section):
+            if re.search(rb"(?:[^\w.]|_)0[0-9]", last + section):
                 return True
             last = section[-2:]
     return False

@@ -15,7 +15,7 @@ from mlplab.data.input_features import COLUMN
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.table import SPLITS, DataFrame, Floats, Ints
 from mlplab.data.tabular import roles
-from mlplab.data.tabular.cells import without_markers
+from mlplab.data.tabular.cells import number_markers, without_markers
 from mlplab.data.tabular.columns import feature_columns, require_column, select_feature_names
 from mlplab.data.tabular.computed import (
     check_operands,
@@ -29,7 +29,6 @@ from mlplab.data.tabular.encoder import Encoder, pad_to_same_width
 from mlplab.data.tabular.encoder_fitting import fit_encoder
 from mlplab.data.tabular.number_formats import Recognized, parse_formatted, recognize
 from mlplab.data.tabular.raw_table import RawTable, Split
-from mlplab.data.tabular.sniffing import parse_number
 from mlplab.data.tabular.splits import group_codes, split_table
 from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
 from mlplab.data.tabular.targets import (
@@ -138,7 +137,7 @@ def _without_markers(frame: DataFrame, dataset: TabularDataset) -> DataFrame:
     """
     if not dataset.markers:
         return frame
-    has_numbers = any(map(parse_number, dataset.markers))
+    has_numbers = bool(number_markers(dataset.markers))
     changed = {
         name: without_markers(
             frame[name], (*dataset.markers, *dataset.column_markers.get(str(name), ()))
