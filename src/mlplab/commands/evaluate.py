@@ -35,7 +35,10 @@ OPTIONS: Options = {
         "metavar": "FILE",
         "type": Path,
         "nargs": "?",
-        "help": "rows with the target; without it, a split of the run's data is measured",
+        "help": (
+            "rows with the target, or - for CSV from a pipe; without it, a split of the run's data"
+            " is measured"
+        ),
     },
     "--part": {
         "dest": "split",
@@ -176,8 +179,10 @@ def _file_rows(run: Run, path: Path, form: Format) -> tuple[Rows, str]:
     Raises DataError.
     """
     from mlplab.commands.labeled_file import read_labeled
+    from mlplab.data.tabular.streaming import source_name
     from mlplab.runs.evaluate import Rows
 
     frame, y = read_labeled(run.preprocessing, path, form)
-    x_NF = run.preprocessing.features(frame, str(path))
-    return Rows(x_NF, y, run.preprocessing.task, str(path)), f"{len(frame)} rows of {path}"
+    source = source_name(path)
+    x_NF = run.preprocessing.features(frame, source)
+    return Rows(x_NF, y, run.preprocessing.task, source), f"{len(frame)} rows of {source}"

@@ -90,9 +90,13 @@ FORMAT_OPTIONS: Options = {
     "--header": {
         "choices": ("yes", "no"),
         "help": (
-            "whether the first line of a text file names the columns (default of all four: as the"
+            "whether the first line of a text file names the columns (default of these four: as the"
             " options of the training say, or detected)"
         ),
+    },
+    "--sheet": {
+        "metavar": "NAME",
+        "help": "sheet of a spreadsheet, by name or number from 0 (default: that of the training)",
     },
 }
 """How a text file is written."""
@@ -253,8 +257,9 @@ def later_format(args: argparse.Namespace, run: Run) -> Format:
     from mlplab.data.tabular.sniffing import Format
 
     header = None if args.header is None else args.header == "yes"
-    given = Format(args.delimiter, args.encoding, args.decimal, header)
+    given = Format(args.delimiter, args.encoding, args.decimal, header, sheet=args.sheet)
     encoder = run.preprocessing.encoder
     # a data frame has no markers; a file written from one has those that pandas writes
     markers = (encoder.markers if encoder else ()) or Format().missing
-    return dataset.later_format(run.settings.dataset, given, markers)
+    column_markers = encoder.column_markers if encoder else {}
+    return dataset.later_format(run.settings.dataset, given, markers, column_markers)

@@ -25,29 +25,32 @@ def read_labeled(
     """
     from mlplab.data.tabular import roles
     from mlplab.data.tabular.cell_errors import refuse_cells
-    from mlplab.data.tabular.cells import category_text
+    from mlplab.data.tabular.cells import category_text, without_markers
     from mlplab.data.tabular.columns import require_column
-    from mlplab.data.tabular.streaming import read_chunks
+    from mlplab.data.tabular.streaming import read_chunks, source_name
 
     targets = preprocessing.target_names
     classes, values = (targets, ()) if preprocessing.task.classifies else ((), targets)
     chunks = list(read_chunks(path, form, preprocessing.encoder, classes, values))
     import pandas as pd  # here, since reading names the extra if it is missing
 
-    frame = pd.concat(chunks)
+    frame, source = pd.concat(chunks), source_name(path)
     for name in targets:
-        require_column(name, list(frame.columns), str(path), "target")
+        require_column(name, list(frame.columns), source, "target")
+        if preprocessing.encoder is not None:
+            markers = preprocessing.encoder.markers_of(name)
+            frame[name] = without_markers(frame[name], markers)
     if not preprocessing.task.classifies:
         encoder = preprocessing.encoder
         formats = encoder.target_formats if encoder is not None else {}
-        return frame, roles.regression_targets(frame, targets, str(path), formats)
+        return frame, roles.regression_targets(frame, targets, source, formats)
     code_of_text = {category_text(name): c for c, name in enumerate(preprocessing.class_names)}
     cells = frame[targets[0]]
     labels = cells.map(category_text)
     refuse_cells(
         ~labels.isin(code_of_text).to_numpy(),
         cells,
-        f"{path}, target '{targets[0]}'",
+        f"{source}, target '{targets[0]}'",
         f"a class of this run ({', '.join(preprocessing.class_names)})",
     )
     return frame, labels.map(code_of_text).to_numpy(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from mlplab.data.tabular.sniffing import Format
     from mlplab.runs.ensemble import Predictor
 
-SUFFIXES = (".csv", ".parquet")
+FORMATS = ("csv", "jsonl", "parquet")
+FORMAT_OF_SUFFIX = {**{f".{name}": name for name in FORMATS}, ".ndjson": "jsonl"}
 STDOUT = Path("-")
 
 
@@ -45,7 +47,11 @@ OPTIONS: Options = {
         "metavar": "OUT",
         "type": Path,
         "default": STDOUT,
-        "help": "file for the predictions, .csv or .parquet (default: -, which prints them as CSV)",
+        "help": "file for the predictions: .csv, .jsonl, .parquet (default: -, which prints them)",
+    },
+    "--output-format": {
+        "choices": FORMATS,
+        "help": "the format of OUT (default: as its name says, and CSV where they are printed)",
     },
     "--id": {
         "metavar": "COLUMN",
@@ -78,11 +84,7 @@ def predict(arguments: Sequence[str]) -> int:
     args = parse("predict", predict.__doc__ or "", arguments, OPTIONS)
     kind(args.folder)
     out: Path = args.out
-    if out.suffix not in SUFFIXES and out != STDOUT:
-        raise ConfigError(
-            f"`-o {out}`: predictions are written as {' or '.join(SUFFIXES)}, and `-o -` prints"
-            " them."
-        )
+    output_format = _output_format(out, args.output_format)
     check_output(out, args.force, args.best)
     require("A data file", "files", "pandas", "pyarrow")
     load_plugins(args.folder, args.plugin)
@@ -98,7 +100,7 @@ def predict(arguments: Sequence[str]) -> int:
         predictions = [row for table in tables for row in _records(table)]
         rows = len(predictions)
     else:
-        predictions, rows = None, _write(out, tables)
+        predictions, rows = None, _write(out, output_format, tables)
     for line in unfamiliar.lines(rows):
         note(line)
     if args.json:
@@ -118,6 +120,19 @@ def predict(arguments: Sequence[str]) -> int:
     print(f"{rows} rows predicted by {members}")
     print(out)
     return 0
+
+
+def _output_format(out: Path, chosen: str | None) -> str:
+    """Return the format of the output. Raises ConfigError if the name of the file has none."""
+    implied = "csv" if out == STDOUT else FORMAT_OF_SUFFIX.get(out.suffix.lower())
+    if chosen is None and implied is None:
+        raise ConfigError(
+            f"`-o {out}`: predictions are written as {', '.join(FORMAT_OF_SUFFIX)}, by the name of"
+            f" the file or with --output-format {'|'.join(FORMATS)}; `-o -` prints them."
+        )
+    if chosen == "parquet" and out == STDOUT and sys.stdout.isatty():
+        raise ConfigError("--output-format parquet is not text: name a file with -o.")
+    return chosen or str(implied)
 
 
 class Unfamiliar:
@@ -157,7 +172,7 @@ def _tables(
 ) -> Iterator[pd.DataFrame]:
     """Yield predictions in chunks, each row with its identifier or its number from 1."""
     from mlplab.data.tabular.columns import require_column
-    from mlplab.data.tabular.streaming import read_chunks
+    from mlplab.data.tabular.streaming import read_chunks, source_name
 
     first = predictor.runs[0]
     trained_id_column = getattr(first.settings.dataset, "id_column", None)
@@ -169,9 +184,9 @@ def _tables(
         [name for name in (id_column, trained_id_column) if name],
     ):
         if id_column is not None:
-            require_column(id_column, list(frame.columns), str(path), "id column")
+            require_column(id_column, list(frame.columns), source_name(path), "id column")
         name = id_column or (trained_id_column if trained_id_column in frame.columns else None)
-        table = predictor.table(frame, f"{path}", level)
+        table = predictor.table(frame, source_name(path), level)
         if encoder is not None:
             unfamiliar.add(encoder.unfamiliar(frame))
         table.insert(
@@ -187,14 +202,16 @@ def _unused_name(name: str, table: pd.DataFrame) -> str:
     return name if name not in table.columns else f"{name} (input)"
 
 
-def _write(out: Path, tables: Iterator[pd.DataFrame]) -> int:
+def _write(out: Path, output_format: str, tables: Iterator[pd.DataFrame]) -> int:
     """Write atomically, so that a failure leaves no file, or print; return the number of rows."""
+    writers = {"csv": _write_csv, "jsonl": _write_json_lines, "parquet": _write_parquet}
+    write = writers[output_format]
     if out == STDOUT:
-        rows = _write_csv(sys.stdout.buffer, tables)
+        rows = write(sys.stdout.buffer, tables)
         sys.stdout.buffer.flush()
         return rows
     with open_atomic(out) as (_, file):
-        return (_write_csv if out.suffix == ".csv" else _write_parquet)(file, tables)
+        return write(file, tables)
 
 
 def _records(table: pd.DataFrame) -> list[dict[Hashable, object]]:
@@ -215,6 +232,16 @@ def _write_csv(file: BinaryIO, tables: Iterator[pd.DataFrame]) -> int:
         text = safe(table).to_csv(index=False, header=rows == 0, lineterminator="\n")
         file.write(text.encode())
         rows += len(table)
+    return rows
+
+
+def _write_json_lines(file: BinaryIO, tables: Iterator[pd.DataFrame]) -> int:
+    rows = 0
+    for table in tables:
+        records = _records(table)
+        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in records)
+        file.writelines(f"{line}\n".encode() for line in lines)
+        rows += len(records)
     return rows
 
 

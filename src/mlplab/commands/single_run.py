@@ -50,8 +50,20 @@ def conclude(
     """Print the result of a run, its metrics on a user's table, how to continue it if it was
     interrupted, and its folder. `cache` has its data if it was trained.
 
-    With --quiet only the folder, and with `as_json` a document, which also has `more`.
+    With --quiet only the folder, and with `as_json` a document, which also has `more`. The result
+    may have no reader: the run is complete without one.
     """
+    try:
+        _print_result(run, cache, as_json, more)
+    except BrokenPipeError:
+        modes.discard_output()
+        if not as_json:  # of which the document comes last
+            _print_result(run, cache, as_json, more)
+
+
+def _print_result(
+    run: Run, cache: DataCache, as_json: bool, more: Mapping[str, object] | None
+) -> None:
     from mlplab.commands.evaluate import evaluate_test_split
     from mlplab.commands.table_output import print_document
     from mlplab.runs.health import longer_lines

@@ -144,6 +144,7 @@ def _choice_or_node(group: str, *others: Schema) -> Schema:
 
 _TEXT: Schema = {"type": "string"}
 _TEXTS = _either(_list(_TEXT), {"type": "null"})
+_MARKER: Schema = {"type": ["string", "number"]}
 _MAPPING: Schema = {"type": ["object", "string"], **text_like(_ELSEWHERE, "Write a mapping.")}
 _WIDTH: Schema = {"type": "integer", "minimum": 1}
 _LAYER: Schema = {
@@ -169,7 +170,12 @@ _SHAPES: Mapping[tuple[str, str], Schema] = {
     ("Mlp", "output_initializer"): _choice_or_node("initializer"),
     ("Given", "weights"): {"type": ["array", "string"]},
     ("Given", "biases"): {"type": ["array", "string"]},
-    ("File", "na_values"): _TEXTS,
+    ("File", "na_values"): _either(
+        _list(_MARKER),
+        {"type": "object", "additionalProperties": _list(_MARKER)},
+        {"type": "null"},
+    ),
+    ("File", "sheet"): _either(_TEXT, {"type": ["integer", "null"]}),
     ("TabularDataset", "target"): _either(_TEXT, _list(_TEXT, minItems=1), {"type": "null"}),
     ("TabularDataset", "features"): _TEXTS,
     ("TabularDataset", "ignore"): _TEXTS,

@@ -83,7 +83,7 @@ def inputs(runs: Sequence[Run]) -> list[Input]:
             1,
             column,
             categories.get(column.name, ()),
-            preprocessing.encoder.markers,
+            preprocessing.encoder.markers_of(column.name),
         )
         for column in preprocessing.encoder.columns
     ]

@@ -40,7 +40,7 @@ _UNSTORED = (
 _UNSTORED_OF_GROUP: Mapping[str, Sequence[tuple[str, object]]] = {
     "dataset": (
         *(("features", None), ("max_onehot", 9), ("embedding_size", 8), ("min_frequency", None)),
-        *(("target_clamp", False), ("thousands", None)),
+        *(("target_clamp", False), ("thousands", None), ("sheet", None)),
     ),
     "optimizer": (("form", "standard"),),
     "training": (

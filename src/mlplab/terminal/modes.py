@@ -7,6 +7,7 @@ The mode belongs to the process, since it concerns the terminal and not what is 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ def printing(level: int, as_json: bool) -> Iterator[None]:
             yield
     finally:
         _mode = before
+
+
+def discard_output() -> None:
+    """Discard what is written to the output stream from now on, since nobody reads it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
 
 
 def is_quiet() -> bool:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from mlplab.data.table import Dataset, Table
-from mlplab.data.tabular.cell_errors import check_numbers
+from mlplab.data.tabular.cell_errors import check_numbers, refuse_missing_cells
 from mlplab.data.tabular.columns import CATEGORY
-from mlplab.data.tabular.encoder import refuse_missing_cells
 from mlplab.data.tabular.in_memory import FILE, MAX_STORED_BYTES, WEIGHT, InMemoryData
 from mlplab.data.tabular.roles import check_weights
 from mlplab.data.tabular.table_options import BY_RANK, TabularDataset

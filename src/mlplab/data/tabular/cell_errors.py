@@ -58,3 +58,14 @@ def refuse_empty_cells(missing_N: np.ndarray, where: str, advice: str, first: in
             f" ({int(missing_N.sum())} of {len(missing_N)} cells are). {advice} Cells such as NA"
             " count as empty; dataset.na_values lists those that do."
         )
+
+
+def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str, first: int = 0) -> None:
+    """Raise DataError if a cell of a feature column is empty. `first` is as in `check_numbers`."""
+    refuse_empty_cells(
+        missing_N,
+        f"{source}, column '{name}'",
+        "dataset.missing=impute fills them in, dataset.missing=drop leaves the rows out, and"
+        f" dataset.ignore=[{name}] leaves the column out.",
+        first,
+    )

@@ -17,6 +17,7 @@ import numpy as np
 
 from mlplab.data.table import Floats, Series
 from mlplab.data.tabular.cell_errors import refuse_cells
+from mlplab.data.tabular.sniffing import parse_number
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)([.][0-9]*)?")
 """A number that is not a code: without leading zeros and exponent."""
@@ -75,11 +76,24 @@ def _other_spellings(category: str) -> list[str]:
 
 
 def without_markers(values: Series, markers: Sequence[str]) -> Series:
-    """Return the column with strings that are markers of a missing cell as None."""
-    if values.dtype.kind in "biufcmM":
+    """Return the column with cells that are markers of a missing cell as missing.
+
+    A number is a marker if a marker is written as this number, such as -1 or -999.0.
+    """
+    if values.dtype.kind in "iuf":
+        numbers = number_markers(markers)
+        is_marker = values.isin(numbers) if numbers else None
+        return values if is_marker is None or not is_marker.any() else values.mask(is_marker)
+    if values.dtype.kind in "bcmM":
         return values
     is_marker = values.isin(markers)
     return values.astype(object).where(~is_marker, None) if is_marker.any() else values
+
+
+def number_markers(markers: Sequence[str]) -> list[float]:
+    """Return the markers that are finite numbers."""
+    numbers = [number for marker in markers if (number := parse_number(marker)) is not None]
+    return [number for number in numbers if np.isfinite(number)]
 
 
 def parse_numbers(values: Series, where: str) -> Floats:

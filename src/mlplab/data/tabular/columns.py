@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from numbers import Number
 from types import MappingProxyType
 
+import numpy as np
+
 from mlplab.data.table import DataFrame, Floats, Series
 from mlplab.data.tabular.cell_errors import check_numbers, refuse_cells
 from mlplab.data.tabular.cells import are_dates, parse_booleans, parse_numbers
+from mlplab.data.tabular.number_columns import batches, plain_number_columns
 from mlplab.data.tabular.number_formats import NumberFormat, parse_formatted
 from mlplab.data.tabular.sniffing import parse_number
 from mlplab.data.tabular.table_options import TabularDataset
@@ -117,7 +120,11 @@ def feature_columns(
     refusals: dict[str, str] = {}
     embeds = dataset.encode in ("embed", "auto")
     most = MAX_EMBEDDED_CATEGORIES if embeds else MAX_CATEGORIES
+    numbers = _sound_numbers(frame, [name for name in names if name not in dataset.categories])
     for name in names:
+        if name in numbers:
+            columns.append(Column(name, NUMBER, formats.get(name)))
+            continue
         try:
             kind = _configured_kind(name, dataset) or kind_of(
                 frame[name], dataset.date_format, most
@@ -138,6 +145,17 @@ def feature_columns(
     if refusals:
         raise DataError(next(iter(refusals.values())))
     return columns
+
+
+def _sound_numbers(frame: DataFrame, names: Sequence[str]) -> set[str]:
+    """Return the columns of plain numbers of which none is infinite or too large."""
+    largest = float(np.finfo(np.float32).max)
+    return {
+        name
+        for batch, x_NF in batches(frame, plain_number_columns(frame, names))
+        for name, is_sound in zip(batch, ~(np.abs(x_NF) > largest).any(0), strict=True)
+        if is_sound
+    }
 
 
 def _configured_kind(name: str, dataset: TabularDataset) -> str | None:

@@ -6,13 +6,22 @@ They are printed before training and written to data_report.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from mlplab.data.table import SPLITS, Ints, Series
+from mlplab.data.table import SPLITS, Floats, Ints, Series
 from mlplab.data.tabular.cells import category_text, parse_dates
 from mlplab.data.tabular.columns import CATEGORY, DATE, NUMBER
 from mlplab.data.tabular.data_report import DataReport, Finding
+from mlplab.data.tabular.number_columns import (
+    NumberStatistics,
+    accuracy_by_value,
+    batches,
+    correlations,
+    plain_number_columns,
+    statistics,
+)
 from mlplab.data.tabular.raw_table import RawTable
 from mlplab.data.tabular.splits import time_ranges
 from mlplab.data.tabular.table_options import TabularDataset
@@ -37,20 +46,124 @@ def inspect(table: RawTable, dataset: TabularDataset, rows: Mapping[str, Ints]) 
     in_time = [f"{split} from {first} to {last}" for split, (first, last) in ranges]
     if in_time:
         note += f"; by {dataset.time_column}: {', '.join(in_time)}"
+    numbers = _number_columns(table)
     return DataReport(
         table.source,
         (*table.notes, note),
         tuple(
-            _column_summary(table.frame[column.name], column.kind, dataset.date_format)
+            numbers[column.name].summary
+            if column.name in numbers
+            else _column_summary(table.frame[column.name], column.kind, dataset.date_format)
             for column in table.columns
         ),
-        tuple(_findings(table, rows)),
+        tuple(_findings(table, rows, numbers)),
     )
 
 
-def _findings(table: RawTable, rows: Mapping[str, Ints]) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class _NumberColumn:
+    """A column of plain numbers: its row in the report, and its findings."""
+
+    summary: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+def _number_columns(table: RawTable) -> dict[str, _NumberColumn]:
+    """Inspect the columns of plain numbers together, by name. None of a table of many rows, of
+    which only the first are inspected.
+    """
+    names = [column.name for column in table.columns if column.kind == NUMBER]
+    inspected: dict[str, _NumberColumn] = {}
+    if len(table.frame) > MAX_ROWS:
+        return inspected
+    for batch, x_NF in batches(table.frame, plain_number_columns(table.frame, names)):
+        leaks_F = _predicting(x_NF, table)
+        for name, stats, leaks in zip(batch, statistics(x_NF), leaks_F.tolist(), strict=True):
+            is_integer = table.frame.dtypes[name].kind != "f"
+            low, high = (int(stats.low), int(stats.high)) if is_integer else (stats.low, stats.high)
+            value_range = f"{low} to {high}" if stats.distinct else ""
+            summary = (name, NUMBER, str(stats.distinct), str(stats.missing), value_range)
+            inspected[name] = _NumberColumn(
+                summary, tuple(_number_findings(name, stats, leaks, len(table.frame)))
+            )
+    return inspected
+
+
+def _predicting(x_NF: Floats, table: RawTable) -> np.ndarray:
+    """Return which columns of numbers predict the target by themselves, bool [F]."""
+    y = table.y
+    if table.task.classifies:
+        y_N = y.astype(np.int64)
+        accuracy_F = accuracy_by_value(x_NF, y_N, table.task.num_classes)
+        majority = np.bincount(y_N).max() / len(y_N)
+        return np.asarray((accuracy_F >= LEAK_SCORE) & (accuracy_F > majority + 0.01))
+    if y.shape[1] != 1:
+        return np.zeros(x_NF.shape[1], bool)
+    return np.asarray(correlations(x_NF, y[:, 0].astype(np.float64)) >= LEAK_SCORE)
+
+
+def _number_findings(
+    name: str, stats: NumberStatistics, leaks: bool, num_rows: int
+) -> Iterator[Finding]:
+    if stats.missing:
+        yield _empty_cells(name, NUMBER, stats.missing, num_rows)
+    is_run = stats.all_integers and stats.high - stats.low == num_rows - 1
+    if stats.distinct <= 1:
+        yield _constant(name)
+    elif stats.distinct == num_rows > 20 and is_run:
+        yield _identifier(name)
+    elif stats.all_integers and max(abs(stats.low), abs(stats.high)) > MAX_EXACT_INTEGER:
+        yield _large_integers(name)
+    if stats.distinct > 1 and leaks:
+        yield _leak(name)
+
+
+def _empty_cells(name: str, kind: str, missing: int, num_rows: int) -> Finding:
+    consequence = (
+        "They become a separate category"
+        if kind == CATEGORY
+        else "Filled with the median of the train split, with an indicator feature"
+    )
+    return Finding(name, f"{missing} of {num_rows} cells are empty", consequence)
+
+
+def _constant(name: str) -> Finding:
+    consequence = f"Nothing can be learned from it; leave it out with dataset.ignore=[{name}]"
+    return Finding(name, "always the same value", consequence)
+
+
+def _identifier(name: str) -> Finding:
+    return Finding(
+        name,
+        "a different value in each row, like an identifier",
+        f"It is used as a feature; dataset.id_column={name} leaves it out",
+    )
+
+
+def _large_integers(name: str) -> Finding:
+    return Finding(
+        name,
+        f"integers above {MAX_EXACT_INTEGER:,}",
+        "Single precision rounds them; dtype=float64 does not",
+    )
+
+
+def _leak(name: str) -> Finding:
+    return Finding(
+        name,
+        "predicts the target almost by itself",
+        "It is used as a feature; if it is known only after the target, leave it out",
+    )
+
+
+def _findings(
+    table: RawTable, rows: Mapping[str, Ints], numbers: Mapping[str, _NumberColumn]
+) -> Iterator[Finding]:
     for column in table.columns:
-        yield from _column_findings(table, column.name, column.kind)
+        if column.name in numbers:
+            yield from numbers[column.name].findings
+        else:
+            yield from _column_findings(table, column.name, column.kind)
     yield from _row_findings(table, rows)
     if table.task.classifies:
         yield from _class_findings(table)
@@ -89,47 +202,25 @@ def _column_findings(table: RawTable, name: str, kind: str) -> Iterator[Finding]
     if distinct <= 1 < len(present) and kind != CATEGORY and present.min() != present.max():
         distinct = 2  # the values vary only after the first MAX_ROWS rows
     if missing:
-        yield Finding(
-            name,
-            f"{missing} of {len(values)} cells are empty",
-            "They become a separate category"
-            if kind == CATEGORY
-            else "Filled with the median of the train split, with an indicator feature",
-        )
+        yield _empty_cells(name, kind, missing, len(values))
     if kind == CATEGORY:
         yield from _case_findings(name, present.iloc[:MAX_ROWS].unique())
     if distinct <= 1:
-        yield Finding(
-            name,
-            "always the same value",
-            f"Nothing can be learned from it; leave it out with dataset.ignore=[{name}]",
-        )
+        yield _constant(name)
     elif (
         distinct == len(values)
         and len(values) > 20
         and (kind == CATEGORY or (kind == NUMBER and _is_consecutive(present)))
     ):
-        yield Finding(
-            name,
-            "a different value in each row, like an identifier",
-            f"It is used as a feature; dataset.id_column={name} leaves it out",
-        )
+        yield _identifier(name)
     elif (
         kind == NUMBER
         and float(present.abs().max()) > MAX_EXACT_INTEGER
         and bool((present % 1 == 0).all())
     ):
-        yield Finding(
-            name,
-            f"integers above {MAX_EXACT_INTEGER:,}",
-            "Single precision rounds them; dtype=float64 does not",
-        )
+        yield _large_integers(name)
     if distinct > 1 and _predicts_target(table, values, kind):
-        yield Finding(
-            name,
-            "predicts the target almost by itself",
-            "It is used as a feature; if it is known only after the target, leave it out",
-        )
+        yield _leak(name)
 
 
 def _case_findings(name: str, categories: Iterable[object]) -> Iterator[Finding]:

@@ -16,15 +16,17 @@ import numpy as np
 from mlplab.data import feature_groups
 from mlplab.data.feature_groups import FeatureGroup
 from mlplab.data.table import DataFrame, Floats, Series
-from mlplab.data.tabular.cell_errors import check_numbers, first_row, refuse_empty_cells
+from mlplab.data.tabular.cell_errors import check_numbers, first_row, refuse_missing_cells
 from mlplab.data.tabular.cells import (
     category_codes,
     category_text,
+    number_markers,
     parse_dates,
     without_markers,
 )
 from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, parse_quantities
 from mlplab.data.tabular.csv import release_unused_memory
+from mlplab.data.tabular.number_columns import PlainNumber, encode_numbers
 from mlplab.data.tabular.number_formats import NumberFormat
 from mlplab.errors import DataError
 
@@ -235,17 +237,6 @@ class ColumnEncoder:
         return features_NF, missing_N
 
 
-def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str, first: int = 0) -> None:
-    """Raise DataError if a cell of a feature column is empty. `first` is as in `check_numbers`."""
-    refuse_empty_cells(
-        missing_N,
-        f"{source}, column '{name}'",
-        "dataset.missing=impute fills them in, dataset.missing=drop leaves the rows out, and"
-        f" dataset.ignore=[{name}] leaves the column out.",
-        first,
-    )
-
-
 def rank_values(num_quantiles: int, normal: bool) -> Floats:
     """Return what the quantiles become, [Q]: their ranks, evenly from 0 to 1, or the normal
     quantiles of these ranks, where the first and the last rank count as half a step inside.
@@ -276,16 +267,23 @@ class Encoder:
         columns: the encoder of each column.
         markers: the strings that count as an empty cell.
         target_formats: how the numbers of targets are written that are not plain.
+        column_markers: further strings that count as an empty cell in a column, which may be a
+            target, by its name.
     """
 
     columns: tuple[ColumnEncoder, ...]
     markers: tuple[str, ...] = ()
     target_formats: Mapping[str, NumberFormat] = field(default_factory=dict)
+    column_markers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def has_number_formats(self) -> bool:
         """Whether a column or a target has numbers that are not written plainly."""
         return bool(self.target_formats) or any(column.number_format for column in self.columns)
+
+    def markers_of(self, name: str) -> tuple[str, ...]:
+        """Return the strings that count as an empty cell in a column."""
+        return (*self.markers, *self.column_markers.get(name, ()))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -310,16 +308,28 @@ class Encoder:
                 f" {', '.join(map(str, frame.columns[:30]))}."
             )
         encoded_NF = np.empty((len(frame), len(self.feature_names)))
-        start = 0
+        starts = np.cumsum([0, *(len(column.features) for column in self.columns)])
+        encoded: set[str] = set()
+        if len(self.columns) > _MAX_REMOVED and not number_markers(self.markers):
+            encoded = encode_numbers(frame, self._plain_numbers(), starts, encoded_NF)
         consume = consume and len(frame.columns) <= _MAX_REMOVED
-        for column in self.columns:
+        for i, column in enumerate(self.columns):
+            if column.name in encoded:
+                continue
             cells = frame.pop(column.name) if consume else frame[column.name]
-            values = column.apply(without_markers(cells, self.markers), source)
-            encoded_NF[:, start : start + values.shape[1]] = values
-            start += values.shape[1]
+            values = column.apply(without_markers(cells, self.markers_of(column.name)), source)
+            encoded_NF[:, starts[i] : starts[i + 1]] = values
             if consume:
                 release_unused_memory()
         return encoded_NF
+
+    def _plain_numbers(self) -> dict[str, PlainNumber]:
+        """The columns of numbers that stay as they are, and of which no number is a marker."""
+        return {
+            one.name: PlainNumber(i, np.nan if one.fill is None else one.fill, one.indicator)
+            for i, one in enumerate(self.columns)
+            if one.kind == NUMBER and not one.quantiles and one.name not in self.column_markers
+        }
 
     def unfamiliar(self, frame: DataFrame) -> dict[tuple[str, str], Series]:
         """Return the cells of each column that training has not seen the like of, by the name of
@@ -329,7 +339,7 @@ class Encoder:
             (column.name, description): cells
             for column in self.columns
             for description, cells in column.unfamiliar(
-                without_markers(frame[column.name], self.markers)
+                without_markers(frame[column.name], self.markers_of(column.name))
             ).items()
         }
 
@@ -347,6 +357,11 @@ class Encoder:
                 if self.target_formats
                 else {}
             ),
+            **(
+                {"column_na_values": {name: list(m) for name, m in self.column_markers.items()}}
+                if self.column_markers
+                else {}
+            ),
         }
 
     @classmethod
@@ -356,7 +371,10 @@ class Encoder:
         targets = {
             name: NumberFormat.from_dict(form) for name, form in stored.get("targets", {}).items()
         }
-        return cls(columns, tuple(stored["na_values"]), targets)
+        column_markers = {
+            name: tuple(markers) for name, markers in stored.get("column_na_values", {}).items()
+        }
+        return cls(columns, tuple(stored["na_values"]), targets, column_markers)
 
 
 def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
@@ -372,13 +390,12 @@ def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
         for columns in zip(*(encoder.columns for encoder in encoders), strict=True)
     ]
     return [
-        Encoder(
-            tuple(
+        replace(
+            encoder,
+            columns=tuple(
                 replace(column, spare=width - len(column.features), outputs=size)
                 for column, width, size in zip(encoder.columns, widths, outputs, strict=True)
             ),
-            encoder.markers,
-            encoder.target_formats,
         )
         for encoder in encoders
     ]

@@ -20,6 +20,7 @@ from mlplab.data.tabular.encoder import (
     ColumnEncoder,
     Encoder,
 )
+from mlplab.data.tabular.number_columns import batches, plain_number_columns, statistics
 from mlplab.data.tabular.number_formats import NumberFormat
 from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
 from mlplab.errors import DataError
@@ -50,13 +51,42 @@ def fit_encoder(
     Raises:
         DataError: if a column has no value in the train split, or a cell is not a number.
     """
+    fitted = {} if dataset.scaling in BY_RANK else _fit_numbers(frame, train, columns, dataset)
     return Encoder(
         tuple(
-            _fit_column(frame[column.name].iloc[train], column, dataset, seed) for column in columns
+            fitted[column.name]
+            if column.name in fitted
+            else _fit_column(frame[column.name].iloc[train], column, dataset, seed)
+            for column in columns
         ),
         tuple(dataset.markers),
         dict(target_formats),
+        dict(dataset.column_markers),
     )
+
+
+def _fit_numbers(
+    frame: DataFrame, train: np.ndarray, columns: Sequence[Column], dataset: TabularDataset
+) -> dict[str, ColumnEncoder]:
+    """Fit the encoders of the columns of plain numbers that have a value in the train split, as
+    `_fit_column` does, many at once.
+    """
+    impute = dataset.missing == "impute"
+    numbers = {column.name: column for column in columns if column.kind == NUMBER}
+    return {
+        name: ColumnEncoder(
+            name,
+            NUMBER,
+            stats.median if impute else None,
+            impute and stats.missing > 0,
+            low=stats.low,
+            high=stats.high,
+            number_format=numbers[name].number_format,
+        )
+        for batch, x_NF in batches(frame, plain_number_columns(frame, list(numbers)))
+        for name, stats in zip(batch, statistics(x_NF[train]), strict=True)
+        if stats.distinct
+    }
 
 
 def _fit_column(

@@ -17,6 +17,7 @@ from mlplab.data.table import DataFrame, Floats, Ints
 from mlplab.data.tabular.columns import Column
 from mlplab.data.tabular.data_report import DataReport
 from mlplab.data.tabular.encoder import Encoder
+from mlplab.data.tabular.number_columns import plain_number_columns
 from mlplab.data.tabular.number_formats import NumberFormat
 from mlplab.task import Task
 
@@ -54,7 +55,7 @@ class RawTable:
 
     def content_hash(self) -> str:
         """Return the SHA-256 of cells, targets and names in hexadecimal."""
-        from pandas.util import hash_pandas_object
+        from pandas.util import hash_array, hash_pandas_object
 
         digest = hashlib.sha256(
             repr(
@@ -66,10 +67,15 @@ class RawTable:
                 )
             ).encode()
         )
+        plain = set(plain_number_columns(self.frame, [column.name for column in self.columns]))
         for column in self.columns:
-            digest.update(
-                hash_pandas_object(self.frame[column.name], index=False).to_numpy().tobytes()
+            cells = self.frame[column.name]
+            hashes = (
+                hash_array(cells.to_numpy())
+                if column.name in plain
+                else hash_pandas_object(cells, index=False).to_numpy()
             )
+            digest.update(hashes.tobytes())
         digest.update(np.ascontiguousarray(self.y).tobytes())
         return digest.hexdigest()
 

@@ -9,17 +9,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from mlplab.data.table import DataFrame
 from mlplab.data.tabular.arrays import idx_frame, numpy_frame
+from mlplab.data.tabular.conversion import converted
 from mlplab.data.tabular.csv import parse_csv, release_unused_memory
-from mlplab.data.tabular.sniffing import Format, delimiter_name, sniff, suffixes
+from mlplab.data.tabular.sniffing import Format, SniffResult, delimiter_name, sniff
+from mlplab.data.tabular.text_source import (
+    CONVERTED_SUFFIXES,
+    TEXT_SUFFIXES,
+    TextSource,
+    open_decompressed,
+    suffixes,
+)
 from mlplab.errors import DataError
 from mlplab.extras import require
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".data")
 SUPPORTED_FORMATS = (
-    "CSV and TSV (also .gz, .bz2, .xz), Parquet (.parquet), Feather (.feather), NumPy (.npz, .npy),"
-    " IDX (-ubyte, also .gz)"
+    "CSV and TSV, JSON lines (.jsonl, .ndjson) and spreadsheets (.xlsx), all of them also as .gz,"
+    " .bz2, .xz, .zst or alone in a .zip; Parquet (.parquet), Feather (.feather), NumPy (.npz,"
+    " .npy), IDX (-ubyte, also .gz)"
 )
 
 
@@ -63,8 +73,9 @@ def read(
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes).")
-    inner, outer = suffixes(path)
+    inner = path.suffix
     try:
+        inner, outer = suffixes(path)
         if inner in (".parquet", ".feather", ".arrow"):
             from pyarrow import feather, parquet
 
@@ -78,8 +89,8 @@ def read(
             ".idx3-ubyte",
         ):
             return ReadResult(idx_frame(path, outer == ".gz"))
-        if inner in TEXT_SUFFIXES:
-            return _read_text(path, form, text_columns, number_columns)
+        if inner in TEXT_SUFFIXES + CONVERTED_SUFFIXES:
+            return _read_text(text_source(path, form), form, text_columns, number_columns)
     except DataError:
         raise
     except Exception as error:  # readers raise all kinds of exceptions for a damaged file
@@ -87,7 +98,8 @@ def read(
         raise DataError(
             f"{path} cannot be read as {inner.removeprefix('.') or 'data'}: {reason}"
         ) from error
-    kind = f"type {''.join(path.suffixes[-2:])}" if path.suffixes else "a type without a suffix"
+    types = path.suffixes[-2:] if path.suffix.lower() != ".zip" else [inner, " in a .zip"]
+    kind = f"type {''.join(types)}" if types and types[0] else "a type without a suffix"
     raise DataError(
         f"{path}: files of {kind} are not supported. Supported formats: {SUPPORTED_FORMATS}."
     )
@@ -103,21 +115,68 @@ def _similar_files(path: Path) -> str:
     return f" Similar file(s) there: {', '.join(near)}." if near else ""
 
 
+def text_source(path: Path, form: Format) -> TextSource:
+    """Return the text of a file, which of a spreadsheet or JSON lines is made from its cells."""
+    inner, _ = suffixes(path)
+    if inner in TEXT_SUFFIXES:
+        return TextSource(path)
+    with open_decompressed(path) as file:
+        return converted(path, file, inner, form)
+
+
 def _read_text(
-    path: Path, form: Format, text_columns: Sequence[str], number_columns: Sequence[str]
+    source: TextSource, form: Format, text_columns: Sequence[str], number_columns: Sequence[str]
 ) -> ReadResult:
-    dialect = sniff(path, form)
-    frame = parse_csv(path, dialect, text_columns, number_columns)
+    dialect = sniff(source, form)
+    frame = parse_csv(source, dialect, text_columns, number_columns)
     release_unused_memory()
+    frame, notes = _named_columns(frame, dialect, source.path)
     note = (
-        f"{path}: {delimiter_name(dialect.delimiter)} between cells, decimal"
+        f"{source.path}: {delimiter_name(dialect.delimiter)} between cells, decimal"
         f" {'comma' if dialect.decimal == ',' else 'point'}, encoding {dialect.encoding},"
-        f" {'a header' if dialect.header else 'no header'}; {len(frame)} rows,"
-        f" {len(dialect.names)} columns"
+        f" {'a header' if dialect.header else 'no header'}"
     )
-    if dialect.encoding == "cp1252":
+    if source.text is not None:
+        note = f"{source.path}: {', '.join(source.notes)}"
+    if dialect.skipped:
+        note += f" after {dialect.skipped} line(s) that are not of the table"
+    note += f"; {len(frame)} rows, {len(frame.columns)} columns"
+    if dialect.encoding == "cp1252" and form.encoding is None:
         note += (
             "; the encoding is a guess: if names or categories look wrong, set dataset.encoding,"
-            " for example to cp949, shift_jis or gb18030"
+            " for example to cp1250, cp949, shift_jis or gb18030"
         )
-    return ReadResult(frame, [note], dialect.decimal)
+    return ReadResult(frame, [note, *notes], dialect.decimal)
+
+
+def _named_columns(
+    frame: DataFrame, dialect: SniffResult, path: Path
+) -> tuple[DataFrame, list[str]]:
+    """Return the frame without columns that have no name: empty ones, and the numbers of rows that
+    pandas writes.
+
+    Raises DataError for other columns without a name.
+    """
+    empty = [name for name in dialect.unnamed if frame[name].isna().all()]
+    numbers = [
+        name
+        for name in dialect.unnamed
+        if name == frame.columns[0] and _are_row_numbers(frame[name].to_numpy())
+    ]
+    others = [name for name in dialect.unnamed if name not in empty + numbers]
+    if others:
+        columns = ", ".join(str(frame.columns.get_loc(name) + 1) for name in others)
+        raise DataError(
+            f"{path}: column {columns} has no name. Name it in the first line, or remove it."
+        )
+    notes = [f"column {frame.columns.get_loc(name) + 1}, which has no name, is" for name in empty]
+    notes = [f"{note} empty and left out" for note in notes]
+    notes += ["column 1, which has no name, numbers the rows and is left out"] * len(numbers)
+    return frame.drop(columns=[*empty, *numbers]), notes
+
+
+def _are_row_numbers(cells: np.ndarray) -> bool:
+    return cells.dtype.kind == "i" and (
+        np.array_equal(cells, np.arange(len(cells)))
+        or np.array_equal(cells, np.arange(1, len(cells) + 1))
+    )

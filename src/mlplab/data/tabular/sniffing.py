@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
+import io
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, BinaryIO
 
+from mlplab.data.tabular.encoding_choice import decode_head, detected_encoding, invalid_utf8
+from mlplab.data.tabular.text_source import TextSource
 from mlplab.errors import DataError
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "#N/A")
@@ -16,11 +19,14 @@ MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "#
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_BYTES = 1 << 18
+_MAX_SAMPLE_BYTES = 1 << 26
+_MIN_SAMPLE_LINES = 3
+_MAX_LINES = 200
 
 
 @dataclass(frozen=True)
 class Format:
-    """What the user says about how a text file is written; None is detected."""
+    """What the user says about how a file is written; None is detected."""
 
     delimiter: str | None = None
     encoding: str | None = None
@@ -28,6 +34,10 @@ class Format:
     header: bool | None = None
     missing: tuple[str, ...] = MISSING
     """The strings that count as a missing value."""
+    sheet: str | None = None
+    """The sheet of a spreadsheet: its name, or its number from 0."""
+    column_missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further strings that count as a missing value in a column, by its name."""
 
 
 @dataclass(frozen=True)
@@ -40,47 +50,106 @@ class SniffResult:
     header: bool
     names: list[str]
     missing: tuple[str, ...] = MISSING
-    blank_lines: int = 0
-    """The number of empty lines before the first row or the header."""
+    lines_before_rows: int = 0
+    """The number of lines before the first row: the header and what is before it."""
+    unnamed: tuple[str, ...] = ()
+    """Of `names`, those made up for columns without a name."""
+    skipped: int = 0
+    """The number of lines before the header that are neither empty nor part of the table."""
+    column_missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a sample of a text file.
+
+    Attributes:
+        cells: its cells without surrounding blanks.
+        start, end: the number of lines before it, and before what follows.
+    """
+
+    cells: list[str]
+    start: int
+    end: int
 
     @property
-    def lines_before_rows(self) -> int:
-        return self.blank_lines + self.header
+    def is_blank(self) -> bool:
+        return not any(self.cells)
+
+    @property
+    def is_comment(self) -> bool:
+        return bool(self.cells) and self.cells[0].startswith("#")
 
 
-def sniff(path: Path, form: Format) -> SniffResult:
+def sniff(source: TextSource, form: Format) -> SniffResult:
     """Detect how a text file is written; fields that are set in `form` are taken as they are.
 
-    Raises DataError if the file is not in the encoding, has no rows, or has missing or repeated
-    column names.
+    Raises DataError if the file is not in the encoding, its encoding cannot be recognized, it has
+    no rows, or repeated column names.
     """
-    with open_decompressed(path) as file:
-        return sniff_head(file.read(SAMPLE_BYTES), path, form)
+    with source.open() as file:
+        head, is_complete = read_head(file)
+        encoding = form.encoding
+        if encoding is None and source.text is None:
+            encoding = detected_encoding(head, source.path, is_complete)
+            if encoding == "utf-8" and (later := invalid_utf8(head, file)):
+                encoding = detected_encoding(later, source.path, is_complete=False)
+    form = replace(form, encoding=encoding or "utf-8")
+    return sniff_head(head, source.path, form, is_complete, source.has_names)
 
 
-def sniff_head(head: bytes, path: Path, form: Format) -> SniffResult:
-    """Detect as `sniff` does how a text file is written whose first SAMPLE_BYTES are `head`."""
-    encoding = form.encoding or _encoding(head)
-    try:
-        sample = head.decode(encoding, errors="ignore" if len(head) == SAMPLE_BYTES else "strict")
-    except (UnicodeDecodeError, LookupError) as error:
-        raise DataError(
-            f"{path} is not in the encoding {encoding}: {error}. Name its encoding, such as"
-            " dataset.encoding=latin-1."
-        ) from error
-    all_lines = sample.splitlines()[:200]
-    lines = [line for line in all_lines if line.strip()]
+def read_head(file: IO[bytes] | BinaryIO) -> tuple[bytes, bool]:
+    """Return the start of a file with at least a few lines, and whether it is the whole file."""
+    head = file.read(SAMPLE_BYTES)
+    while (
+        len(head) % SAMPLE_BYTES == 0
+        and head.count(b"\n") + head.count(b"\r") < _MIN_SAMPLE_LINES
+        and len(head) < _MAX_SAMPLE_BYTES
+        and (more := file.read(SAMPLE_BYTES))
+    ):
+        head += more
+    return head, len(head) % SAMPLE_BYTES != 0
+
+
+def sniff_head(
+    head: bytes, path: Path, form: Format, is_complete: bool, has_names: bool = False
+) -> SniffResult:
+    """Detect as `sniff` does how a text file is written that starts with `head`.
+
+    Args:
+        head: the first bytes of the file.
+        path: the file, for messages.
+        form: what is known.
+        is_complete: whether `head` is the whole file.
+        has_names: whether the first line is known to have the names of the columns.
+    """
+    encoding = form.encoding or detected_encoding(head, path, is_complete)
+    sample = decode_head(head, path, encoding, is_complete)
+    lines = io.StringIO(sample.lstrip("\ufeff"), newline="").readlines()[:_MAX_LINES]
+    if not is_complete and 1 < len(lines) < _MAX_LINES:
+        lines.pop()  # it may end anywhere
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{path} has no rows, only empty lines.")
     delimiter = form.delimiter or _delimiter(lines)
-    decimal = form.decimal or _decimal(lines, delimiter)
-    header = _header(lines, delimiter, decimal) if form.header is None else form.header
+    rows = _rows(lines, delimiter)
+    if not has_names:
+        rows = rows[_start(rows, form.header) :]
+    decimal = form.decimal or _decimal([row.cells for row in rows], delimiter)
+    header = True if has_names else form.header
+    if header is None:
+        header = _is_header(rows[0].cells, decimal)
+    names, unnamed = _names(path, rows, header)
     return SniffResult(
         delimiter,
         encoding,
         decimal,
         header,
-        _names(path, lines, delimiter, header),
+        names,
         form.missing,
-        all_lines.index(lines[0]) if lines else 0,
+        rows[0].end if header else rows[0].start,
+        unnamed,
+        sum(bool(line.strip()) for line in lines[: rows[0].start]),
+        form.column_missing,
     )
 
 
@@ -91,58 +160,74 @@ def delimiter_name(delimiter: str) -> str:
     )
 
 
-def suffixes(path: Path) -> tuple[str, str]:
-    """Return the suffix of the format and that of the compression: (.csv, .gz) for x.csv.gz."""
-    outer = path.suffix.lower()
-    if outer in (".gz", ".bz2", ".xz"):
-        return path.with_suffix("").suffix.lower(), outer
-    return outer, ""
-
-
-def open_decompressed(path: Path) -> IO[bytes]:
-    """Return the file, opened for reading and decompressed as its suffix says."""
-    import bz2
-    import lzma
-
-    openers: dict[str, Any] = {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    file: IO[bytes] = openers[suffixes(path)[1]](path, "rb")
-    return file
-
-
-def _encoding(head: bytes) -> str:
-    for mark, name in (
-        (b"\xef\xbb\xbf", "utf-8-sig"),
-        (b"\xff\xfe", "utf-16"),
-        (b"\xfe\xff", "utf-16"),
-    ):
-        if head.startswith(mark):
-            return name
+def _rows(lines: Sequence[str], delimiter: str) -> list[_Row]:
+    """Return the rows of a sample; a quoted cell may contain line ends."""
+    rows: list[_Row] = []
+    reader = csv.reader(lines, delimiter=delimiter)
+    start = 0
     try:
-        head[: -4 if len(head) == SAMPLE_BYTES else None].decode("utf-8")
-        return "utf-8"
-    except UnicodeDecodeError as error:
-        return "cp1252" if error.start < len(head) - 8 else "utf-8"
+        for cells in reader:
+            rows.append(_Row([cell.strip() for cell in cells], start, reader.line_num))
+            start = reader.line_num
+    except csv.Error:  # a quote that does not end: such a row is refused when it is parsed
+        pass
+    return rows
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+def _start(rows: Sequence[_Row], header: bool | None) -> int:
+    """Return the index of the first row of the table: after empty lines, comments and titles.
+
+    A title is a line with cells in at most half of the columns, before one that has the names of
+    all columns.
+    """
+    filled = [i for i, row in enumerate(rows) if not row.is_blank]
+    plain = [i for i in filled if not rows[i].is_comment]
+    if 2 * len(plain) < len(filled):  # cells begin with the sign of a comment
+        plain = filled
+    width = _usual_width([rows[i] for i in plain])
+    comments = filled[: filled.index(plain[0])]
+    first = plain[0]
+    if comments and len(rows[comments[-1]].cells) == width:
+        first = first if _is_header(rows[first].cells, ".") else comments[-1]
+    named = next((i for i in filled if i >= first and not _is_title(rows[i].cells, width)), first)
+    has_names = len(rows[named].cells) == width and _is_header(rows[named].cells, ".")
+    return named if has_names and header is not False else first
 
 
-def _delimiter(lines: list[str]) -> str:
-    """The delimiter that splits most lines into the same number of cells, at least two."""
+def _is_title(cells: Sequence[str], width: int) -> bool:
+    num_filled = sum(bool(cell) for cell in cells)
+    num_left = len(list(filter(None, cells[:num_filled])))
+    return (
+        width > 1
+        and 0 < num_filled <= max(1, width // 2)
+        and num_left == num_filled
+        and parse_number(cells[0]) is None
+    )
+
+
+def _usual_width(rows: Sequence[_Row]) -> int:
+    """Return the most frequent number of cells, of equally frequent ones the larger."""
+    widths = Counter(len(row.cells) for row in rows)
+    return max(widths, key=lambda width: (widths[width], width), default=0)
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """The delimiter that splits most rows into the same number of cells, at least two."""
 
     def agreement(delimiter: str) -> float:
-        sizes = Counter(len(_cells(line, delimiter)) for line in lines)
-        size, times = sizes.most_common(1)[0]
-        return times / len(lines) + 0.001 * size if size > 1 else 0.0
+        filled = [row for row in _rows(lines, delimiter) if not row.is_blank]
+        rows = [row for row in filled if not row.is_comment] or filled
+        sizes = Counter(len(row.cells) for row in rows)
+        size, times = sizes.most_common(1)[0] if rows else (0, 0)
+        return times / len(rows) + 0.001 * size if size > 1 else 0.0
 
-    return max(DELIMITERS, key=agreement) if lines else DELIMITERS[0]
+    return max(DELIMITERS, key=agreement)
 
 
-def _decimal(lines: list[str], delimiter: str) -> str:
+def _decimal(rows: Sequence[Sequence[str]], delimiter: str) -> str:
     if delimiter == ",":
         return "."
-    cells = [cell for line in lines[1:] for cell in _cells(line, delimiter)]
+    cells = [cell for row in rows[1:] for cell in row]
     commas = sum(
         "," in cell and parse_number(cell.replace(",", ".", 1)) is not None for cell in cells
     )
@@ -158,31 +243,45 @@ def parse_number(cell: str) -> float | None:
         return None
 
 
-def _header(lines: list[str], delimiter: str, decimal: str) -> bool:
-    """Whether the first line is a header: none of its cells is a number or a missing value."""
-    first = _cells(lines[0], delimiter) if lines else []
+def _is_header(cells: Sequence[str], decimal: str) -> bool:
+    """Whether a line is a header: none of its cells is a number or a missing value."""
     return (
-        any(first)
-        and all(parse_number(cell.replace(decimal, ".")) is None for cell in first)
-        and all(not cell or cell not in MISSING for cell in first)
+        any(cells)
+        and all(parse_number(cell.replace(decimal, ".")) is None for cell in cells)
+        and all(not cell or cell not in MISSING for cell in cells)
     )
 
 
-def _names(path: Path, lines: list[str], delimiter: str, header: bool) -> list[str]:
-    if not lines:
-        raise DataError(f"{path} has no rows, only empty lines.")
-    first = _cells(lines[0].lstrip("\ufeff"), delimiter)
+def _names(path: Path, rows: Sequence[_Row], header: bool) -> tuple[list[str], tuple[str, ...]]:
+    """Return the names of the columns, and those of them that were made up."""
+    first, later = rows[0].cells, [row.cells for row in rows[1:] if not row.is_blank]
     if not header:
-        return [f"x{i + 1}" for i in range(len(first))]
-    if len(lines) == 1:
+        return [f"x{i + 1}" for i in range(len(first))], ()
+    if not later:
         raise DataError(f"{path} has a header but no rows.")
-    repeated = [name for name, count in Counter(first).items() if count > 1]
-    if repeated:
-        numbers = [i + 1 for i, name in enumerate(first) if name == repeated[0]]
+    names = list(first)
+    if names[0].startswith("# "):  # as NumPy writes it
+        names[0] = names[0][2:].strip()
+    width = _usual_width(rows[1:])
+    if width == len(names) + 1 and all(len(cells) != len(names) for cells in later):
+        if any(cells[-1] for cells in later):
+            raise DataError(
+                f"{path}: the header has {len(names)} names, but each row has {width} cells. Name"
+                " all columns; R writes a table without row names with row.names=FALSE."
+            )
+        names.append("")  # each row ends with a delimiter
+    if width == len(names) - 1 and not names[-1]:
+        names.pop()
+    problems = [
+        f"the column name '{name}' occurs {count} times (columns"
+        f" {', '.join(str(i + 1) for i, other in enumerate(names) if other == name)})"
+        for name, count in Counter(filter(None, names)).items()
+        if count > 1
+    ]
+    if problems:
         raise DataError(
-            f"{path}, line 1: the column name '{repeated[0]}' occurs {len(numbers)} times (columns"
-            f" {', '.join(map(str, numbers))}). Give each column a different name."
+            f"{path}, line {rows[0].start + 1}: {'; '.join(problems)}. Give each column a different"
+            " name."
         )
-    if "" in first:
-        raise DataError(f"{path}, line 1: column {first.index('') + 1} has no name.")
-    return first
+    unnamed = {i: f"column {i + 1} (unnamed)" for i, name in enumerate(names) if not name}
+    return [unnamed.get(i, name) for i, name in enumerate(names)], tuple(unnamed.values())

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mlplab.data.table import DataFrame
 from mlplab.data.tabular.cells import parse_numbers
 from mlplab.data.tabular.columns import NUMBER
-from mlplab.data.tabular.csv import arrow_options, as_utf8, parse_csv, plain_decimals
+from mlplab.data.tabular.csv import arrow_options, is_utf8, parse_csv, parser_input, plain_decimals
 from mlplab.data.tabular.encoder import Encoder
-from mlplab.data.tabular.readers import TEXT_SUFFIXES, read
-from mlplab.data.tabular.sniffing import (
-    SAMPLE_BYTES,
-    Format,
-    SniffResult,
-    sniff,
-    sniff_head,
+from mlplab.data.tabular.readers import read, text_source
+from mlplab.data.tabular.sniffing import Format, SniffResult, read_head, sniff, sniff_head
+from mlplab.data.tabular.text_source import (
+    CONVERTED_SUFFIXES,
+    TEXT_SUFFIXES,
+    TextSource,
     suffixes,
 )
-from mlplab.errors import DataError
+from mlplab.errors import DataError, MissingExtraError
 from mlplab.extras import require
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 STDIN = Path("-")
 """The standard input, which holds CSV."""
+_STDIN_NAME = "the standard input"
 CHUNK_BYTES = 1 << 22  # of a text file
 CHUNK_ROWS = 1 << 16  # of a Parquet file
 
@@ -60,6 +60,11 @@ def read_chunks(
         start += len(frame)
 
 
+def source_name(path: Path) -> str:
+    """Return what messages call a file, or STDIN."""
+    return _STDIN_NAME if path == STDIN else str(path)
+
+
 def _chunks(
     path: Path,
     form: Format,
@@ -67,36 +72,27 @@ def _chunks(
     text_columns: Sequence[str],
     number_columns: Sequence[str],
 ) -> Iterator[DataFrame]:
-    if path == STDIN:
-        try:
-            yield from _text_chunks(
-                path, form, *_column_types(encoder, text_columns, number_columns)
-            )
-        except DataError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise DataError(f"The standard input cannot be read as CSV: {reason}") from error
-        return
-    if not path.is_file() or path.stat().st_size == 0:
+    if path != STDIN and (not path.is_file() or path.stat().st_size == 0):
         read(path, form)  # raises with the reason
-    inner, _ = suffixes(path)
     try:
+        inner = "" if path == STDIN else suffixes(path)[0]
         if inner == ".parquet":
             from pyarrow import parquet
 
             for batch in parquet.ParquetFile(path).iter_batches(CHUNK_ROWS):
                 yield batch.to_pandas().rename(columns=str)
             return
-        if inner in TEXT_SUFFIXES:
-            yield from _text_chunks(
-                path, form, *_column_types(encoder, text_columns, number_columns)
-            )
+        if path == STDIN or inner in TEXT_SUFFIXES + CONVERTED_SUFFIXES:
+            types = _column_types(encoder, text_columns, number_columns)
+            yield from _text_chunks(path, form, *types)
             return
-    except DataError:
+    except (DataError, MissingExtraError):
         raise
     except Exception as error:
-        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
+        reason = " ".join(str(error).split())[:300]
+        if "UTF8" in reason:
+            reason += "; --encoding names the encoding"
+        raise DataError(f"{source_name(path)} cannot be read: {reason}") from error
     yield read(path, form).frame
 
 
@@ -118,40 +114,62 @@ def _text_chunks(
     import pyarrow as pa
     from pyarrow import csv
 
-    head = sys.stdin.buffer.read(SAMPLE_BYTES) if path == STDIN else b""
-    if path == STDIN and not head:
-        raise DataError("The standard input is empty (0 bytes).")
-    dialect = sniff_head(head, path, form) if path == STDIN else sniff(path, form)
-    text_columns = [name for name in dialect.names if name in texts]
+    source, file, dialect = _stdin(form) if path == STDIN else _opened(path, form)
+    _refuse_nested_cells(source, texts | numbers | formatted)
+    formatted = formatted | (form.column_missing.keys() & (texts | numbers))
+    text_columns = [name for name in dialect.names if name in texts | formatted]
     types = dict.fromkeys(text_columns, pa.string()) | {
-        name: pa.float64() if name in numbers else pa.string()
-        for name in dialect.names
-        if name in numbers | formatted and name not in texts
+        name: pa.float64() for name in dialect.names if name in numbers - texts - formatted
     }
     options = arrow_options(
         dialect,
         types,
+        newlines_in_values=True,
         skip_rows=dialect.lines_before_rows,
         block_size=CHUNK_BYTES,
         use_threads=False,
     )
-    utf8 = dialect.encoding in ("utf-8", "utf-8-sig")
-    source: Any = str(path)
-    if path == STDIN:
-        source = _Replayed(head, sys.stdin.buffer)
-        if not utf8:
-            source = io.BytesIO(source.read().decode(dialect.encoding).encode())
-    elif not utf8:
-        source = as_utf8(path, dialect)
+    decimals = [name for name in text_columns if name in texts | numbers]
     try:
-        for batch in csv.open_csv(source, **options):
+        for batch in csv.open_csv(file, **options):
             if batch.num_rows:
-                table = pa.Table.from_batches([batch])
-                yield plain_decimals(table, dialect, text_columns).to_pandas().rename(columns=str)
+                table = plain_decimals(pa.Table.from_batches([batch]), dialect, decimals)
+                named = table.drop_columns(list(dialect.unnamed))
+                yield named.to_pandas().rename(columns=str)
     except pa.ArrowInvalid:
         if path != STDIN:
-            _refuse_wrong_numbers(path, dialect, types)
+            _refuse_wrong_numbers(source, dialect, types)
         raise
+
+
+def _opened(path: Path, form: Format) -> tuple[TextSource, object, SniffResult]:
+    """Return the text of a file, the same as pyarrow reads it, and how it is written."""
+    source = text_source(path, form)
+    dialect = sniff(source, form)
+    return source, parser_input(source, dialect), dialect
+
+
+def _stdin(form: Format) -> tuple[TextSource, object, SniffResult]:
+    """Return the same of the standard input, which can be read only once."""
+    source = TextSource(Path(_STDIN_NAME))
+    head, is_complete = read_head(sys.stdin.buffer)
+    if not head:
+        raise DataError(f"{_STDIN_NAME} is empty (0 bytes).")
+    dialect = sniff_head(head, source.path, form, is_complete)
+    file: Any = _Replayed(head, sys.stdin.buffer)
+    if not is_utf8(dialect):
+        file = io.BytesIO(file.read().decode(dialect.encoding).encode())
+    return source, file, dialect
+
+
+def _refuse_nested_cells(source: TextSource, columns: set[str]) -> None:
+    """Raise DataError if a column that is read holds lists or objects."""
+    nested = sorted(columns & source.objects.keys())
+    if nested:
+        raise DataError(
+            f"{source.path}: the column(s) {', '.join(nested)} hold lists or objects, not one value"
+            " for each row."
+        )
 
 
 class _Replayed(io.RawIOBase):
@@ -169,9 +187,11 @@ class _Replayed(io.RawIOBase):
         return self.head.read(size) or self.rest.read(size)
 
 
-def _refuse_wrong_numbers(path: Path, dialect: SniffResult, types: dict[str, pa.DataType]) -> None:
+def _refuse_wrong_numbers(
+    source: TextSource, dialect: SniffResult, types: dict[str, pa.DataType]
+) -> None:
     """Raise DataError if a column of numbers has a cell that is not a number."""
-    frame = parse_csv(path, dialect, list(types))
+    frame = parse_csv(source, dialect, list(types))
     for name, kind in types.items():
         if str(kind) == "double":
-            parse_numbers(frame[name], f"{path}, column '{name}'")
+            parse_numbers(frame[name], f"{source.path}, column '{name}'")

@@ -15,7 +15,7 @@ from mlplab.data.input_features import COLUMN
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.table import SPLITS, DataFrame, Floats, Ints
 from mlplab.data.tabular import roles
-from mlplab.data.tabular.cells import without_markers
+from mlplab.data.tabular.cells import number_markers, without_markers
 from mlplab.data.tabular.columns import feature_columns, require_column, select_feature_names
 from mlplab.data.tabular.computed import (
     check_operands,
@@ -73,11 +73,12 @@ def build_table(
     names = select_feature_names(
         available, operand_columns(formulas), list(dataset.ignore), reserved, source
     )
-    for name in (*dataset.categories, *dataset.numbers):
+    for name in (*dataset.categories, *dataset.numbers, *dataset.column_markers):
         require_column(name, available, source)
     num_rows_read = len(frame)
     required = {"impute": targets, "drop": [*names, *targets]}.get(dataset.missing, [])
-    frame, given_split = _complete_rows(frame, required, dataset.markers, given_split)
+    frame = _without_markers(frame, dataset)
+    frame, given_split = _complete_rows(frame, required, given_split)
     if len(frame) < MIN_ROWS:
         complete = " without empty cells" if num_rows_read > len(frame) else ""
         needed = f"at least {MIN_ROWS} are needed"
@@ -130,21 +131,31 @@ def _plain_numbers(
     return frame.assign(**numbers), recognized
 
 
+def _without_markers(frame: DataFrame, dataset: TabularDataset) -> DataFrame:
+    """Return the frame with cells that are markers as missing: strings and numbers of a Parquet
+    file. Those of a text file are missing already, but for numbers that are written otherwise.
+    """
+    if not dataset.markers:
+        return frame
+    has_numbers = bool(number_markers(dataset.markers))
+    changed = {
+        name: without_markers(
+            frame[name], (*dataset.markers, *dataset.column_markers.get(str(name), ()))
+        )
+        for name, kind in frame.dtypes.items()
+        if kind.kind not in "biufcmM" or has_numbers or name in dataset.column_markers
+    }
+    return frame.assign(**changed) if changed else frame
+
+
 def _complete_rows(
     frame: DataFrame,
     required: Sequence[str],
-    markers: Sequence[str],
     given_split: Mapping[str, Ints] | None,
 ) -> tuple[DataFrame, Mapping[str, Ints] | None]:
     """Return the rows in which no cell of the required columns is missing, and the split in their
-    numbers. Cells that are markers become missing.
+    numbers.
     """
-    if markers:  # strings of a Parquet file; those of a text file are missing already
-        strings = [name for name, kind in frame.dtypes.items() if kind.kind not in "biufcmM"]
-        if strings:
-            frame = frame.assign(
-                **{name: without_markers(frame[name], markers) for name in strings}
-            )
     complete_N = frame[list(required)].notna().all(axis=1).to_numpy()
     if complete_N.all():
         return frame, given_split

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -141,6 +141,11 @@ class TabularDataset(Dataset):
     def markers(self) -> Sequence[str]:
         """The strings that count as a missing cell."""
         return ()
+
+    @property
+    def column_markers(self) -> Mapping[str, tuple[str, ...]]:
+        """Further strings that count as a missing cell in a column, by its name."""
+        return {}
 
     @property
     def targets(self) -> Sequence[str] | None:
