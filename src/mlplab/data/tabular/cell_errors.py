@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from mlplab.errors import DataError
 
-
 MAX_NUMBER = float(np.finfo(np.float32).max)
 
 

@@ -269,9 +269,7 @@ def _as_date(cell: object, date_format: str | None) -> datetime.datetime | None:
         return None
 
 
-def _dates(
-    values: Cells, where: str, date_format: str | None
-) -> list[datetime.datetime | None]:
+def _dates(values: Cells, where: str, date_format: str | None) -> list[datetime.datetime | None]:
     """Return dates with their time zone [N], None if missing. Raises DataError for other cells."""
     dates = map_cells(values, lambda cell: _as_date(cell, date_format))
     wrong = [

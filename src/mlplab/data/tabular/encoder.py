@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from mlplab.data.tabular.cells import (
 from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, parse_quantities
 from mlplab.data.tabular.csv import release_unused_memory
 from mlplab.data.tabular.number_formats import NumberFormat
+from mlplab.data.tabular.ranks import by_rank, rank_values
 from mlplab.data.tabular.records import Records
 from mlplab.errors import DataError
 
@@ -228,7 +228,7 @@ class ColumnEncoder:
         if np.count_nonzero(missing_N):
             numbers_N = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers_N)
         if self.quantiles:
-            numbers_N = _by_rank(numbers_N, *self._ranking)
+            numbers_N = by_rank(numbers_N, *self._ranking)
         return numbers_N[:, None], missing_N
 
     @cached_property
@@ -238,11 +238,10 @@ class ColumnEncoder:
 
     def _encode_categories(self, values: Cells) -> tuple[Floats, np.ndarray]:
         code_N = np.array(map_cells(values, self._code), np.int64)
-        num_categories = len(self.categories)
-        one_hot_NC = np.zeros((len(code_N), num_categories + 1))  # the last one: unknown or missing
+        # the last column is 1 for an unknown or missing category
+        one_hot_NC = np.zeros((len(code_N), len(self.categories) + 1))
         one_hot_NC[np.arange(len(code_N)), code_N] = 1.0
-        is_other_N = one_hot_NC[:, num_categories] == 1.0
-        features_NV = one_hot_NC[:, :num_categories]
+        is_other_N, features_NV = one_hot_NC[:, -1] == 1.0, one_hot_NC[:, :-1]
         if self.ordinal:
             features_NV = code_N[:, None].astype(np.float64)
         if np.count_nonzero(is_other_N):
@@ -269,27 +268,6 @@ def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str, first: i
         f" dataset.ignore=[{name}] leaves the column out.",
         first,
     )
-
-
-def rank_values(num_quantiles: int, normal: bool) -> Floats:
-    """Return what the quantiles become, [Q]: their ranks, evenly from 0 to 1, or the normal
-    quantiles of these ranks, where the first and the last rank count as half a step inside.
-    """
-    ranks_Q = np.linspace(0, 1, num_quantiles)
-    if not normal:
-        return ranks_Q
-    half = 0.5 / num_quantiles
-    return np.array([NormalDist().inv_cdf(rank) for rank in ranks_Q.clip(half, 1 - half)])
-
-
-def _by_rank(values_N: Floats, quantiles_Q: Floats, results_Q: Floats) -> Floats:
-    """Return what the values become, interpolated linearly between the quantiles.
-
-    Equal quantiles give the middle of theirs, as in scikit-learn's QuantileTransformer.
-    """
-    upper_N = np.interp(values_N, quantiles_Q, results_Q)
-    lower_N = np.interp(-values_N, -quantiles_Q[::-1], -results_Q[::-1])
-    return np.asarray(0.5 * (upper_N - lower_N))
 
 
 @dataclass(frozen=True)
@@ -323,7 +301,9 @@ class Encoder:
     def _num_features(self) -> int:
         return sum(column.num_features for column in self.columns)
 
-    def apply(self, frame: DataFrame | Records, source: str = "the data", consume: bool = False) -> Floats:
+    def apply(
+        self, frame: DataFrame | Records, source: str = "the data", consume: bool = False
+    ) -> Floats:
         """Return the unscaled features of a frame, float64 [N, F].
 
         Args:
@@ -346,8 +326,10 @@ class Encoder:
         start = 0
         consume = consume and len(frame.columns) <= _MAX_REMOVED
         for column in self.columns:
-            removes = consume and not isinstance(frame, Records)
-            cells = frame.pop(column.name) if removes else frame[column.name]
+            if consume and not isinstance(frame, Records):
+                cells = frame.pop(column.name)
+            else:
+                cells = frame[column.name]
             values = column.apply(without_markers(cells, self._markers), source)
             encoded_NF[:, start : start + values.shape[1]] = values
             start += values.shape[1]

@@ -67,4 +67,4 @@ def _is_column(cells: object) -> bool:
         return False
     if isinstance(cells, np.ndarray):
         return cells.ndim > 0
-    return isinstance(cells, Sequence) and not isinstance(cells, str) or hasattr(cells, "iloc")
+    return (isinstance(cells, Sequence) and not isinstance(cells, str)) or hasattr(cells, "iloc")
