@@ -206,9 +206,7 @@ def passed_rows(data: Written, frame: pd.DataFrame) -> dict[str, object]:
 def commanded(arguments: Sequence[str]) -> np.ndarray:
     """What `mlplab predict` writes: probabilities or values, [N, C or T]."""
     assert main(["predict", "run", *arguments, "-o", "answers.csv", "--force"]) == 0
-    answers = pd.read_csv(
-        "answers.csv", dtype={"prediction": str}, float_precision="round_trip"
-    )
+    answers = pd.read_csv("answers.csv", dtype={"prediction": str}, float_precision="round_trip")
     answers = answers.drop(columns=["row", "prediction"], errors="ignore")
     return answers[[name for name in answers if not name.endswith("spread")]].to_numpy()
 
