@@ -1,12 +1,13 @@
 """The commands and programs that the pages of docs/ print in blocks work: each is run, shortened in
-the default tier. What needs a cluster is parsed. README.md, docs/experiments.md and the first
-blocks of docs/sweeps.md have tests of their own.
+the default tier. What needs a cluster is parsed. README.md, docs/experiments.md, docs/table.md and
+the first blocks of docs/sweeps.md have tests of their own.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import io
 import re
 import shlex
 import shutil
@@ -26,7 +27,8 @@ from mlplab.config import plugins
 from mlplab.config.overrides import parse_overrides
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(path.stem for path in DOCS.glob("*.md") if path.name != "experiments.md")
+WALKTHROUGH = "table"
+PAGES = sorted({path.stem for path in DOCS.glob("*.md")} - {"experiments", WALKTHROUGH})
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -180,6 +182,36 @@ def test_a_program_of_a_page_runs(page, number, whole, here, monkeypatch):
     module = ModuleType(page)
     monkeypatch.setitem(sys.modules, page, module)  # where dataclasses look for names of types
     exec(compile(program, f"{page}.md", "exec", dont_inherit=True), vars(module))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("whole", [False, in_campaign("fuzz", True)])
+def test_the_page_from_a_file_to_predictions(whole, tmp_path, monkeypatch, capsys):
+    """Its blocks, one after another in an empty folder; by default shorter and without exports."""
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / f"{WALKTHROUGH}.md").read_text(encoding="utf-8")
+    num_commands = 0
+    for language, block in re.findall(r"```(bash|python)\n(.*?)```", text, re.DOTALL):
+        if not whole and ("export" in block or "onnx" in block):
+            continue
+        if language == "python":
+            exec(compile(block, WALKTHROUGH, "exec", dont_inherit=True), {})
+            continue
+        for line in block.splitlines():
+            pipe, _, command = line.split("  #")[0].rpartition("| ")
+            if pipe:
+                piped = io.BytesIO(Path(shlex.split(pipe)[1]).read_bytes())
+                monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=piped))
+            tokens = shlex.split(command)[1:]
+            if not whole:
+                tokens = ["ensemble=3" if t.startswith("ensemble=") else t for t in tokens]
+                tokens += ["training.epochs=3", "tracking=scalars"] * (tokens[0] == "train")
+                tokens += ["--repeats", "2", "--curves", "1"] * (tokens[0] == "explain")
+            assert main(tokens) == 0, capsys.readouterr().err
+            num_commands += 1
+    assert num_commands >= (11 if whole else 9)
+    assert len(pd.read_csv("answers.csv")) == len(pd.read_parquet("answers.parquet")) == 200
 
 
 @pytest.mark.parametrize(("page", "number"), FILES)

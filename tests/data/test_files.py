@@ -205,13 +205,13 @@ def test_scaling_is_that_of_scikit_learn_measured_on_train(scaling, csv):
 def test_ranks_are_those_of_scikit_learn():
     from sklearn.preprocessing import QuantileTransformer
 
-    from mlplab.data.tabular.encoder import _by_rank
+    from mlplab.data.tabular.ranks import by_rank, rank_values
 
     values = np.round(RNG.normal(size=500), 1)  # with ties
     theirs = QuantileTransformer(n_quantiles=100, random_state=0).fit(values[:, None])
     new = np.concatenate([values[:50], RNG.normal(size=50) * 3])
     np.testing.assert_allclose(
-        _by_rank(new, theirs.quantiles_[:, 0], False),
+        by_rank(new, theirs.quantiles_[:, 0], rank_values(len(theirs.quantiles_), False)),
         theirs.transform(new[:, None])[:, 0],
         atol=1e-9,
     )

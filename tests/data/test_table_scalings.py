@@ -15,7 +15,7 @@ import torch
 import mlplab
 from mlplab.cli import main
 from mlplab.data.scaling import Scaler, fit_scaler
-from mlplab.data.tabular.encoder import rank_values
+from mlplab.data.tabular.ranks import rank_values
 
 QUICK = ["training.epochs=3", "tracking=off", "experiment=null", "dataset.missing=impute"]
 

@@ -17,6 +17,7 @@ from mlplab.commands.folder_arguments import (
     require_run,
 )
 from mlplab.commands.table_output import print_document
+from mlplab.commands.threshold_option import THRESHOLD_OPTION, chosen_threshold
 from mlplab.errors import DataError, NotFiniteError
 
 MAX_TRAIN_CELLS = 2_000_000
@@ -46,6 +47,7 @@ OPTIONS: Options = {
         "default": "test",
         "help": "the split of the run's data to measure (default: test)",
     },
+    **THRESHOLD_OPTION,
     **FORMAT_OPTIONS,
     **JSON_OPTION,
 }
@@ -78,6 +80,8 @@ def evaluate(arguments: Sequence[str]) -> int:
         if args.file is None
         else _file_rows(run, args.file, later_format(args, run))
     )
+    threshold = chosen_threshold(args.threshold, [run], prepared)
+    rows = replace(rows, threshold=threshold)
     evaluation = measure(run, prepared, rows, description)
     if args.json:
         print_document("evaluation", {"folder": str(args.folder), **evaluation.document})
@@ -97,7 +101,9 @@ def measure(run: Run, prepared: Prepared, rows: Rows, description: str) -> Evalu
 
     rows = replace(rows, tau=quantile_of(run.model.loss))
     scores = run.scores(rows.x_NF, rows.source, first=1)
-    metrics = bootstrap_intervals(scores, rows.y, rows.task, seed=0, tau=rows.tau)
+    metrics = bootstrap_intervals(
+        scores, rows.y, rows.task, seed=0, tau=rows.tau, threshold=rows.threshold
+    )
     baseline_metrics = baselines(prepared, rows)
     names = metric_labels(run.preprocessing.class_names)
     rows_of_metrics = [
@@ -113,6 +119,14 @@ def measure(run: Run, prepared: Prepared, rows: Rows, description: str) -> Evalu
     ]
     header = ["", "this run", "95 % interval", *baseline_metrics]
     remarks, details = uncertainty(run, prepared, rows, scores)
+    if rows.threshold is not None:
+        details = {**details, "threshold": rows.threshold}
+        remarks = [
+            f"'{run.preprocessing.class_names[1]}' is predicted from a probability of"
+            f" {rows.threshold:.4g}; log_loss, brier, auroc and average_precision do not depend on"
+            " it",
+            *remarks,
+        ]
     document = {
         "rows": description,
         "metrics": {name: vars(score) for name, score in metrics.items()},

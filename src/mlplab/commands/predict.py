@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,6 +22,7 @@ from mlplab.commands.folder_arguments import (
     parse,
 )
 from mlplab.commands.table_output import print_document
+from mlplab.commands.threshold_option import THRESHOLD_OPTION, chosen_threshold, levels
 from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.io.files import open_atomic
@@ -62,12 +64,14 @@ OPTIONS: Options = {
     },
     "--interval": {
         "metavar": "LEVEL",
-        "type": float,
+        "type": levels,
+        "default": (),
         "help": (
             "for values: add the ends of intervals that contain the value of a new row with this"
-            " probability, such as 0.9"
+            " probability, such as 0.9; several as in 0.5,0.9"
         ),
     },
+    **THRESHOLD_OPTION,
     **OUTPUT_OPTIONS,
     **FORMAT_OPTIONS,
     **JSON_OPTION,
@@ -91,11 +95,13 @@ def predict(arguments: Sequence[str]) -> int:
     from mlplab.sweeps.open_job import predictor as load_predictor
 
     predictor = load_predictor(args.folder, args.best)
-    if args.interval is not None:
-        predictor.intervals.check_level(args.interval)
+    for level in args.interval:
+        predictor.intervals.check_level(level)
+    threshold = chosen_threshold(args.threshold, predictor.runs)
     form = later_format(args, predictor.runs[0])
     unfamiliar = Unfamiliar()
-    tables = _tables(predictor, args.file, form, args.id, unfamiliar, args.interval)
+    later = Later(args.file, form, args.id, args.interval, threshold)
+    tables = _tables(predictor, later, unfamiliar)
     if args.json and out == STDOUT:
         predictions = [row for table in tables for row in _records(table)]
         rows = len(predictions)
@@ -162,31 +168,35 @@ class Unfamiliar:
         ]
 
 
-def _tables(
-    predictor: Predictor,
-    path: Path,
-    form: Format,
-    id_column: str | None,
-    unfamiliar: Unfamiliar,
-    level: float | None = None,
-) -> Iterator[pd.DataFrame]:
+@dataclass(frozen=True)
+class Later:
+    """The file to predict, how it is written, its identifier, and what is predicted of it."""
+
+    path: Path
+    form: Format
+    id_column: str | None
+    levels: Sequence[float]
+    threshold: float | None
+
+
+def _tables(predictor: Predictor, later: Later, unfamiliar: Unfamiliar) -> Iterator[pd.DataFrame]:
     """Yield predictions in chunks, each row with its identifier or its number from 1."""
     from mlplab.data.tabular.columns import require_column
     from mlplab.data.tabular.streaming import read_chunks, source_name
 
-    first = predictor.runs[0]
+    first, path, id_column = predictor.runs[0], later.path, later.id_column
     trained_id_column = getattr(first.settings.dataset, "id_column", None)
     encoder = first.preprocessing.encoder
     for frame in read_chunks(
         path,
-        form,
+        later.form,
         encoder,
         [name for name in (id_column, trained_id_column) if name],
     ):
         if id_column is not None:
             require_column(id_column, list(frame.columns), source_name(path), "id column")
         name = id_column or (trained_id_column if trained_id_column in frame.columns else None)
-        table = predictor.table(frame, source_name(path), level)
+        table = predictor.table(frame, source_name(path), later.levels, later.threshold)
         if encoder is not None:
             unfamiliar.add(encoder.unfamiliar(frame))
         table.insert(

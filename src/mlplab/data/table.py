@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,8 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 DataFrame: TypeAlias = "pd.DataFrame"
 Series: TypeAlias = "pd.Series"
+Cells: TypeAlias = "pd.Series | list[Any]"
+"""The cells of a column: of a data frame, or of rows that are mappings."""
 
 SPLITS = ("train", "val", "test")
 

@@ -18,7 +18,8 @@ from mlplab.data.feature_groups import FeatureGroups
 from mlplab.data.input_features import COLUMN, PRODUCT, InputFeatures
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
-from mlplab.data.tabular.encoder import ColumnEncoder, rank_values
+from mlplab.data.tabular.encoder import ColumnEncoder
+from mlplab.data.tabular.ranks import rank_values
 from mlplab.model.packed import PackedModel
 from mlplab.runs.run import Run
 

@@ -27,21 +27,23 @@ class Ensemble:
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
-        groups: dict[str, dict[Hashable, list[tuple[Model, float]]]] = {}
-        for model in models:
-            for member, weight in _members(model):
-                by_structure = groups.setdefault(member.preprocessing.to_json(), {})
-                by_structure.setdefault(member.key, []).append((member, weight / len(models)))
+        groups: dict[str, dict[Hashable, list[tuple[Model, int]]]] = {}
+        members = [member for model in models for member in _members(model)]
+        for position, (member, _) in enumerate(members):
+            by_structure = groups.setdefault(member.preprocessing.to_json(), {})
+            by_structure.setdefault(member.key, []).append((member, position))
         sorted_groups = [list(by_structure.values()) for by_structure in groups.values()]
         self.groups = [
             [Model.stack([model for model, _ in equal]) for equal in by_structure]
             for by_structure in sorted_groups
         ]
-        self.weights: list[float] | None = None  # None: all members count equally
+        # The row and the weight of each member in the order of the models, in which a packed model
+        # adds its members; None: all members count equally.
+        self.weights: list[tuple[int, float]] | None = None
         if any(isinstance(model, PackedModel) for model in models):
-            self.weights = [
-                weight for group in sorted_groups for equal in group for _, weight in equal
-            ]
+            positions = [p for group in sorted_groups for equal in group for _, p in equal]
+            weights = [weight / len(models) for _, weight in members]
+            self.weights = [(positions.index(p), weight) for p, weight in enumerate(weights)]
 
     def scores(
         self,
@@ -88,8 +90,7 @@ class Ensemble:
     def _mean(self, values_KNC: np.ndarray) -> np.ndarray:
         if self.weights is None:
             return np.asarray(sum(values_KNC) / len(values_KNC))
-        weighted = zip(self.weights, values_KNC, strict=True)
-        return np.asarray(sum(weight * values_NC for weight, values_NC in weighted))
+        return np.asarray(sum(weight * values_KNC[row] for row, weight in self.weights))
 
 
 def _members(model: Model) -> list[tuple[Model, float]]:

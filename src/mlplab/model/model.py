@@ -19,6 +19,7 @@ from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
 from mlplab.network import as_module
 from mlplab.network.affine import BLOCK_ROWS, affine_in_blocks
+from mlplab.network.layout import LayerViews
 from mlplab.network.mlp import MLP, Buffers
 from mlplab.settings import Settings
 from mlplab.training.threads import limit_threads
@@ -26,6 +27,10 @@ from mlplab.training.threads import limit_threads
 MAX_ELEMENTS = 1 << 16
 """Numbers of a layer computed at once, unless one block of rows has more: they stay in the cache of
 a core, and bound the memory.
+"""
+MAX_KEPT_WEIGHTS = 1 << 20
+"""Weights that are kept in double precision between calls; of more members, each call converts them
+in batches.
 """
 
 
@@ -163,11 +168,26 @@ class Model:
     def _member_outputs(
         self, members: slice, x_BF: Tensor, rows: int, read: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        layout, theta_KP = self.network.layout, self.theta_KP[members].double()
-        views = layout.layers(layout.split(theta_KP))
-        buffers = {name: value[members].double() for name, value in self.buffers.items()}
+        views, buffers = self._double(members)
+        num_members = len(views[0].weight)
         outputs = [
-            read(self.network.forward(views, x.expand(len(theta_KP), -1, -1), buffers))
+            read(self.network.forward(views, x.expand(num_members, -1, -1), buffers))
             for x in torch.split(x_BF, rows)
         ]
         return torch.cat(outputs, 1)
+
+    def _double(self, members: slice) -> tuple[list[LayerViews], Buffers]:
+        """The weights and running statistics of some members in double precision."""
+        theta_KP, layout = self.theta_KP, self.network.layout
+        tensors = (theta_KP, *self.buffers.values())
+        state = tuple(tensor._version for tensor in tensors)  # changes with their values
+        keeps = members.stop - members.start >= len(self) and theta_KP.numel() < MAX_KEPT_WEIGHTS
+        kept = self.__dict__.get("_kept") if keeps else None
+        if kept is not None and kept[0] == state:
+            views: list[LayerViews] = kept[1]
+            return views, kept[2]
+        views = layout.layers(layout.split(theta_KP[members].double()))
+        buffers = {name: value[members].double() for name, value in self.buffers.items()}
+        if keeps:
+            self.__dict__["_kept"] = state, views, buffers
+        return views, buffers

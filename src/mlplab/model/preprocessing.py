@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from mlplab.data.feature_groups import FeatureGroups
 from mlplab.data.input_features import InputFeatures
 from mlplab.data.preparation.examples import Prepared
 from mlplab.data.tabular.cell_errors import first_row
+from mlplab.data.tabular.cells import parse_numbers
 from mlplab.data.tabular.collecting import plain
 from mlplab.data.tabular.encoder import Encoder
+from mlplab.data.tabular.records import as_records
 from mlplab.errors import DataError
 from mlplab.io.files import parse_json
 from mlplab.task import Task
@@ -83,7 +86,7 @@ class Preprocessing:
         encoded = self.encoder.columns if self.encoder else ()
         return tuple(column.name for column in encoded) or self.column_names
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """The classes in the order of their codes, [C]: integers or truth values if all are, else
         strings.
@@ -95,13 +98,15 @@ class Preprocessing:
 
     def features(self, x: Any, source: str = "x") -> np.ndarray:
         """Return the inputs of the network, float64 [N, F], for a data frame with the columns of
-        the training, or for an array or a tensor [N, R] of `column_names` that are not scaled yet.
+        the training, for rows that are mappings (see `as_records`), or for an array or a tensor
+        [N, R] of `column_names` that are not scaled yet.
 
         Raises DataError, naming the `source` of x, if x has the wrong shape, lacks a column, or has
         a cell that training would have refused or a number that is not finite. Rows are counted
         from 0 in an array and from 1 in a data frame.
         """
-        x = plain(x, source)
+        records = as_records(x, source)
+        x = plain(x, source) if records is None else records
         if self.encoder is not None and hasattr(x, "columns"):
             return self._checked(self.encoder.apply(x, source), source, 1 + first_row(x))
         names, first = self.column_names, 0
@@ -112,7 +117,8 @@ class Preprocessing:
                     f"{source} lacks the column(s) {', '.join(missing)}; the run learned from"
                     f" {', '.join(names)}."
                 )
-            x, first = x[list(names)].to_numpy(np.float64, na_value=np.nan), 1 + first_row(x)
+            columns = [parse_numbers(x[name], f"{source}, column '{name}'") for name in names]
+            x, first = np.stack(columns, 1), 1 + first_row(x)
         columns_NR = np.asarray(x, dtype=np.float64)
         if columns_NR.ndim != 2 or columns_NR.shape[1] != len(names):
             raise DataError(

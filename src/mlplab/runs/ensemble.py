@@ -17,6 +17,7 @@ from mlplab.data.tabular.cell_errors import first_row
 from mlplab.errors import DataError
 from mlplab.model.ensemble import Ensemble
 from mlplab.model.packed import PackedModel
+from mlplab.model.thresholds import decide
 from mlplab.runs.ensemble_intervals import EnsembleIntervals
 from mlplab.runs.run import Run
 
@@ -65,10 +66,17 @@ class Predictor:
         """What the intervals of the predictions need; see `EnsembleIntervals.of`."""
         return EnsembleIntervals.of(self.runs)
 
-    def table(self, frame: pd.DataFrame, source: str, level: float | None = None) -> pd.DataFrame:
+    def table(
+        self,
+        frame: pd.DataFrame,
+        source: str,
+        levels: Sequence[float] = (),
+        threshold: float | None = None,
+    ) -> pd.DataFrame:
         """Return predictions as a data frame: the class and one probability per class, or one value
-        per target; of several members also their standard deviation ("spread"). With a `level`,
-        each target has the columns "lower" and "upper" of the intervals of that level.
+        per target; of several members also their standard deviation ("spread"). With `levels`,
+        each target has the columns "lower" and "upper" of the intervals of these levels, which
+        their names end in if they are several. For the threshold, see `Run.predict`.
 
         Raises NotFiniteError as `scores` does.
         """
@@ -78,20 +86,23 @@ class Predictor:
         has_spread = len(self.runs) > 1 or isinstance(self.runs[0].model, PackedModel)
         mean, spread = self.scores(frame, source)
         if preprocessing.task.classifies:
+            codes = decide(mean, threshold)
             columns: dict[str, np.ndarray] = {
-                "prediction": np.array(preprocessing.class_names, dtype=object)[mean.argmax(1)]
+                "prediction": np.array(preprocessing.class_names, dtype=object)[codes]
             }
             columns |= {
                 f"P({name})": mean[:, c] for c, name in enumerate(preprocessing.class_names)
             }
             if has_spread:
-                columns["spread"] = np.take_along_axis(spread, mean.argmax(1)[:, None], 1)[:, 0]
+                columns["spread"] = np.take_along_axis(spread, codes[:, None], 1)[:, 0]
         else:
             columns = {name: mean[:, t] for t, name in enumerate(preprocessing.target_names)}
-            if level is not None:
-                lower_NT, upper_NT = self.intervals.ends(frame, source, level)
+            ends = self.intervals.ends(frame, source, levels) if levels else []
+            for level, (lower_NT, upper_NT) in zip(levels, ends, strict=True):
+                suffix = f" {level:g}" if len(levels) > 1 else ""
                 for t, name in enumerate(preprocessing.target_names):
-                    columns |= {f"{name} lower": lower_NT[:, t], f"{name} upper": upper_NT[:, t]}
+                    columns[f"{name} lower{suffix}"] = lower_NT[:, t]
+                    columns[f"{name} upper{suffix}"] = upper_NT[:, t]
             if has_spread:
                 columns |= {
                     f"{name} spread": spread[:, t]

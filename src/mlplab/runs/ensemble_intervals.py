@@ -65,10 +65,12 @@ class EnsembleIntervals:
         num_scores = sum(len(member.intervals.scores[0]) for member in self.members)
         check_level(level, num_scores, first.signed)
 
-    def ends(self, frame: pd.DataFrame, source: str, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the lower and the upper ends for the rows of a frame, [N, T] each."""
+    def ends(
+        self, frame: pd.DataFrame, source: str, levels: Sequence[float]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return for each level the lower and the upper ends for the rows of a frame, [N, T]."""
         members = [(member.intervals, member.predict(frame, source)) for member in self.members]
-        return interval(members, level)
+        return [interval(members, level) for level in levels]
 
 
 def _member(run: Run, intervals: Intervals) -> Member:

@@ -16,12 +16,15 @@ import torch
 from mlplab import metrics
 from mlplab.data.preparation.examples import Prepared
 from mlplab.model.preprocessing import Preprocessing
+from mlplab.model.thresholds import decide
 from mlplab.task import Task
 
 MAX_RESAMPLES = 1000
 MIN_RESAMPLES = 100
 MAX_RESAMPLED_SCORES = 200_000_000
 CONFIDENCE_LEVEL = 0.95
+OF_DECISIONS = ("accuracy", "balanced_accuracy", "f1", "mcc")
+"""The metrics of predicted classes; the others measure probabilities."""
 
 
 def metric_labels(class_names: Sequence[str]) -> dict[str, str]:
@@ -49,6 +52,7 @@ class Rows:
     task: Task
     source: str = "the rows"  # named in messages
     tau: float | None = None  # of a network that predicts this quantile
+    threshold: float | None = None  # of the probability of the second of two classes
 
     @classmethod
     def of_split(cls, prepared: Prepared, split: str, folder: Path) -> Rows:
@@ -59,18 +63,21 @@ class Rows:
 
 
 def compute_metrics(
-    scores: np.ndarray, y: np.ndarray, task: Task, tau: float | None = None
+    scores: np.ndarray,
+    y: np.ndarray,
+    task: Task,
+    tau: float | None = None,
+    threshold: float | None = None,
 ) -> dict[str, float]:
     """Return all metrics of predictions, registered ones included: probabilities [N, C] or values
     [N, T].
 
     Classification includes the F1 score of each class. Predicted quantiles `tau` have a pinball
-    loss and a coverage instead: their distance from the target is no error.
+    loss and a coverage instead: their distance from the target is no error. With a `threshold`,
+    the metrics of predicted classes are those of `decide`.
     """
-    return {
-        name: float(value[0])
-        for name, value in _batched_metrics(scores[None], y[None], task, tau).items()
-    }
+    measured = _batched_metrics(scores[None], y[None], task, tau, threshold)
+    return {name: float(value[0]) for name, value in measured.items()}
 
 
 def quantile_metrics(scores: np.ndarray, y: np.ndarray, tau: float) -> dict[str, np.ndarray]:
@@ -87,14 +94,24 @@ def quantile_metrics(scores: np.ndarray, y: np.ndarray, tau: float) -> dict[str,
 
 
 def _batched_metrics(
-    scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task, tau: float | None = None
+    scores_RNC: np.ndarray,
+    y_RN: np.ndarray,
+    task: Task,
+    tau: float | None = None,
+    threshold: float | None = None,
 ) -> dict[str, np.ndarray]:
     if tau is not None:
         return quantile_metrics(scores_RNC, y_RN, tau)
     measured = metrics.final_metrics(task.kind, torch.tensor(scores_RNC), torch.tensor(y_RN))
+    if threshold is not None:
+        decided_RNC = np.eye(task.num_classes)[decide(scores_RNC, threshold)]
+        of_decisions = metrics.final_metrics(
+            task.kind, torch.tensor(decided_RNC), torch.tensor(y_RN)
+        )
+        measured |= {name: of_decisions[name] for name in OF_DECISIONS}
     results = {name: value.numpy() for name, value in measured.items()}
     if task.classifies:
-        predicted_RN = scores_RNC.argmax(-1)
+        predicted_RN = decide(scores_RNC, threshold)
         for c in range(task.num_classes):
             hits = ((predicted_RN == c) & (y_RN == c)).sum(1)
             total = (predicted_RN == c).sum(1) + (y_RN == c).sum(1)
@@ -106,20 +123,25 @@ def _batched_metrics(
 
 
 def bootstrap_intervals(
-    scores: np.ndarray, y: np.ndarray, task: Task, seed: int = 0, tau: float | None = None
+    scores: np.ndarray,
+    y: np.ndarray,
+    task: Task,
+    seed: int = 0,
+    tau: float | None = None,
+    threshold: float | None = None,
 ) -> dict[str, Score]:
     """Return each metric with its 95 % percentile bootstrap interval over the rows.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
     """
-    point_values = compute_metrics(scores, y, task, tau)
+    point_values = compute_metrics(scores, y, task, tau, threshold)
     size = scores.size
     resamples = max(MIN_RESAMPLES, min(MAX_RESAMPLES, MAX_RESAMPLED_SCORES // max(size, 1)))
     rng, resampled = np.random.default_rng(seed), []
     chunk_size = max(1, (1 << 22) // max(size, 1))
     for start in range(0, resamples, chunk_size):
         index_RN = rng.integers(0, len(y), (min(chunk_size, resamples - start), len(y)))
-        resampled.append(_batched_metrics(scores[index_RN], y[index_RN], task, tau))
+        resampled.append(_batched_metrics(scores[index_RN], y[index_RN], task, tau, threshold))
     results = {}
     for name, value in point_values.items():
         values = np.concatenate([chunk[name] for chunk in resampled])

@@ -140,11 +140,23 @@ def intervals_of(
     return intervals
 
 
-def data_of_training(folder: Path, settings: Settings, cache: DataCache | None = None) -> Prepared:
-    """Prepare the data of a run again. Raises DataError if it is gone or has changed."""
+def data_of_training(
+    folder: Path,
+    settings: Settings,
+    cache: DataCache | None = None,
+    purpose: str = "Intervals",
+) -> Prepared:
+    """Prepare the data of a run again. Raises DataError if it is gone or has changed; `purpose` is
+    what its val split is needed for.
+    """
     try:
         prepared = prepare_members([settings], cache)[0].prepared
     except (DataError, OSError) as error:
+        if purpose != "Intervals":
+            raise DataError(
+                f"{purpose} of {folder} is chosen on the val split of its data, which cannot be"
+                f" read: {error}"
+            ) from error
         raise DataError(
             f"Intervals of {folder} are calibrated once, on the val split of its data, which cannot"
             f" be read: {error} `mlplab evaluate` or `mlplab predict --interval` must run once"
@@ -154,6 +166,6 @@ def data_of_training(folder: Path, settings: Settings, cache: DataCache | None =
     if has_provenance and not is_data_of_training(folder, prepared.data_hash):
         raise DataError(
             f"The data of {folder} changed since it was trained: its val split may contain rows"
-            " that it was trained on, so that no intervals can be calibrated on it."
+            f" that it was trained on. {purpose} cannot be taken from it."
         )
     return prepared

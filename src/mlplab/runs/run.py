@@ -5,23 +5,29 @@ Shapes: N examples, F features, C classes, T targets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from torch import nn
 
 from mlplab.data.table import SPLITS
-from mlplab.errors import UnfinishedRunError
+from mlplab.errors import DataError, UnfinishedRunError
 from mlplab.io.files import load_weights
 from mlplab.io.reading import read_json, reading
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
+from mlplab.model.thresholds import (
+    TunedThreshold,
+    check_threshold,
+    decide,
+    tune_threshold,
+)
 from mlplab.runs.history_file import read_history
 from mlplab.runs.packed_weights import read_ensemble
-from mlplab.runs.run_index import summary_of
+from mlplab.runs.run_index import is_sound, summary_of
 from mlplab.settings import Settings
 from mlplab.task import accuracy_flatters
 from mlplab.training.history import History
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
     from mlplab.model.intervals import Intervals
     from mlplab.training import DataCache
 
+RowsLike: TypeAlias = "ArrayLike | Mapping[str, object] | Sequence[Mapping[str, object]]"
+"""Rows before preprocessing: an array, a data frame, or mappings from columns to cells."""
 REPR_METRICS = ("loss", "accuracy", "r2")
 
 
@@ -92,10 +100,9 @@ class Run:
         """
         return np.asarray(self.model.scores(scaled_NF, source, first)[0])
 
-    def predict_proba(self, x_NF: ArrayLike) -> np.ndarray:
+    def predict_proba(self, x_NF: RowsLike) -> np.ndarray:
         """Return class probabilities for raw features: float64 [N, C], columns in the order of
-        `preprocessing.class_names`. `x_NF` is an array, or a data frame with the columns of the
-        training.
+        `preprocessing.class_names`. `x_NF` is as in `predict`.
 
         Rows for which the network's output is not finite are NaN. Raises ValueError if the run
         predicts values, or if x has the wrong shape or values that are not finite.
@@ -105,31 +112,63 @@ class Run:
         features_NF = self.preprocessing.features(x_NF)
         return np.asarray(self.model.scores(features_NF, allow_nan=True)[0])
 
-    def predict(self, x_NF: ArrayLike) -> np.ndarray:
+    def predict(self, x_NF: RowsLike, threshold: float | str | None = None) -> np.ndarray:
         """Predict from raw features: the label of the most probable class [N], as `mlplab predict`
         writes it (an integer if all labels are integers), or values [N, T] in the units of the
-        target. `x_NF` is an array, or a data frame with the columns of the training.
+        target. `x_NF` is an array, a data frame with the columns of the training, a mapping from
+        the names of the columns to the cells of one row, or a list of such mappings.
 
-        Raises NotFiniteError, with the row, if an output of the network is not finite, and
-        ValueError if x has the wrong shape or values that are not finite.
+        With a `threshold` between two classes, the second one is predicted from this probability
+        up; "f1" and "balanced_accuracy" choose it as `tuned_threshold` does.
+
+        Raises NotFiniteError, with the row, if an output of the network is not finite, ValueError
+        if x has the wrong shape or values that are not finite, and ConfigError for a threshold that
+        is none.
         """
-        if not self.preprocessing.task.classifies:
+        if not self.preprocessing.task.classifies and threshold is None:
             return self.scores(self.preprocessing.features(x_NF))
-        return np.asarray(self.preprocessing.labels[self.predict_codes(x_NF)])
+        return np.asarray(self.preprocessing.labels[self.predict_codes(x_NF, threshold)])
 
-    def predict_codes(self, x_NF: ArrayLike) -> np.ndarray:
+    def predict_codes(self, x_NF: RowsLike, threshold: float | str | None = None) -> np.ndarray:
         """Return the most probable class as a number from 0 to C - 1, int64 [N]: the column of
         `predict_proba`. Otherwise like `predict`; raises ValueError if the run predicts values.
         """
-        if not self.preprocessing.task.classifies:
+        if threshold is not None:
+            check_threshold(threshold, self.preprocessing.task, self.preprocessing.class_names)
+        elif not self.preprocessing.task.classifies:
             raise ValueError("this run predicts values, not classes: use predict")
-        return np.asarray(self.scores(self.preprocessing.features(x_NF)).argmax(-1))
+        if isinstance(threshold, str):
+            threshold = self.tuned_threshold(threshold).threshold
+        return decide(self.scores(self.preprocessing.features(x_NF)), threshold)
+
+    def tuned_threshold(
+        self, metric: str = "balanced_accuracy", prepared: Prepared | None = None
+    ) -> TunedThreshold:
+        """Return the threshold between two classes that maximizes f1 or balanced_accuracy on the
+        val split. `prepared` is the run's data, if it is at hand.
+
+        Raises ConfigError for another metric or more classes, and DataError if the data is gone or
+        has changed, or there is no val split.
+        """
+        from mlplab.runs.intervals import data_of_training
+
+        check_threshold(metric, self.preprocessing.task, self.preprocessing.class_names)
+        data = prepared or data_of_training(self.folder, self.settings, purpose="A threshold")
+        if data.val is None:
+            raise DataError(
+                f"{self.folder} has no val split, on which a threshold is chosen: use a number."
+            )
+        examples = data.val.real()
+        return tune_threshold(
+            self.scores(examples.x), examples.y, metric, self.preprocessing.class_names
+        )
 
     def predict_interval(
-        self, x_NF: ArrayLike, level: float = 0.9
+        self, x_NF: RowsLike, level: float | Sequence[float] = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the lower and the upper ends, [N, T] each, of intervals that contain the value of
-        a new row with this probability, for raw features as in `predict`.
+        a new row with this probability, for raw features as in `predict`. For a list of levels,
+        they are [L, N, T].
 
         They are calibrated on the val split by conformal prediction, once: the run's data must be
         there, or `mlplab evaluate` must have measured the run. Raises DataError if the run predicts
@@ -139,8 +178,11 @@ class Run:
         from mlplab.runs.intervals import predicted
 
         intervals = self.intervals()
-        features_NF = self.preprocessing.features(x_NF)
-        return interval([(intervals, predicted(self.model, features_NF))], level)
+        rows = [(intervals, predicted(self.model, self.preprocessing.features(x_NF)))]
+        if not isinstance(level, Sequence):
+            return interval(rows, level)
+        lower, upper = zip(*(interval(rows, one) for one in level), strict=True)
+        return np.stack(lower), np.stack(upper)
 
     def optimism_of_selection(self) -> float:
         """Return how much larger errors are on other rows than on the val split."""
@@ -244,4 +286,6 @@ def read_summary(folder: Path) -> dict[str, Any]:
     with reading(path):
         if not isinstance(summary["status"], str) or not isinstance(summary["metrics"], dict):
             raise TypeError("`status` is not a string, or `metrics` has no keys and values")
+        if not is_sound(summary):
+            raise TypeError("a metric or another number is not a number")
     return summary

@@ -112,7 +112,7 @@ def job_summaries(sweep: str, read: Callable[[str], Entry | None]) -> Iterator[E
             "job",
             packs.ended(number),
             sweep,
-            summary if _is_sound(summary) else {},
+            summary if is_sound(summary) else {},
             partial(configs.find, number),
         )
 
@@ -174,7 +174,7 @@ class RunIndex:
         for line in self._file.read():
             match line:
                 case [str(path), "run" | "sweep", int(), [int(), int(), int()], dict(content)]:
-                    if _is_sound(content):
+                    if is_sound(content):
                         self._lines[path] = line
         self._new: list[list[Any]] = []
         self._paths: dict[str, str] = {}  # of all entries -> kind
@@ -332,10 +332,10 @@ def _write(file: LineFile, new: Sequence[object], needed: Sequence[object]) -> N
 def summary_of(folder: Path) -> dict[str, Any]:
     """Return the content of summary.json, or an empty dict if it cannot be read."""
     summary = json_or_empty(folder / "summary.json")
-    return summary if _is_sound(summary) else {}
+    return summary if is_sound(summary) else {}
 
 
-def _is_sound(summary: Mapping[str, Any]) -> bool:
+def is_sound(summary: Mapping[str, Any]) -> bool:
     """Whether a summary has a status, and numbers where numbers belong, if there is anything."""
     metrics = summary.get("metrics") or {}
     if not isinstance(summary.get("status"), str) or not isinstance(metrics, dict):

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 
 from mlplab.errors import DataError
 
+MAX_NUMBER = float(np.finfo(np.float32).max)
+
 
 def first_row(rows: object) -> int:
     """The number of the first row in its source, from 0: the index of a chunk of a file has it."""
@@ -22,9 +24,8 @@ def check_numbers(values: np.ndarray, name: str, source: str, first: int = 0) ->
     NaN passes: the encoder handles missing cells. `first` is the number of the first row in the
     source.
     """
-    with np.errstate(invalid="ignore", over="ignore"):
-        wrong = np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max)
-    if wrong.any():
+    wrong = np.abs(values) > MAX_NUMBER
+    if np.count_nonzero(wrong):
         row = int(wrong.argmax())
         what = (
             "is not finite"
@@ -52,7 +53,7 @@ def refuse_cells(
 
 def refuse_empty_cells(missing_N: np.ndarray, where: str, advice: str, first: int = 0) -> None:
     """Raise DataError if a cell is missing. `first` is as in `check_numbers`."""
-    if missing_N.any():
+    if np.count_nonzero(missing_N):
         raise DataError(
             f"{where}, row {first + int(missing_N.argmax()) + 1}: the cell is empty"
             f" ({int(missing_N.sum())} of {len(missing_N)} cells are). {advice} Cells such as NA"

@@ -9,13 +9,17 @@ Shapes: N rows.
 from __future__ import annotations
 
 import datetime
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
+from numbers import Real
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
-from mlplab.data.table import Floats, Series
+from mlplab.data.table import Cells, Floats, Series
 from mlplab.data.tabular.cell_errors import refuse_cells
 from mlplab.data.tabular.sniffing import parse_number
 
@@ -26,7 +30,54 @@ _MAX_DIGITS = 15
 _DATE = r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)\s?(Z|[+-]\d\d(?::?\d\d)?)?)?"
 _ISO_DATE = re.compile(_DATE)
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
+DATE_FIELDS: Mapping[str, Callable[[datetime.datetime], int]] = {
+    "year": attrgetter("year"),
+    "month": attrgetter("month"),
+    "day": attrgetter("day"),
+    "day_of_week": datetime.datetime.weekday,
+    "hour": attrgetter("hour"),
+}
+"""The fields of a date that become features, by the names that pandas has for them."""
 _FLAGS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+
+
+def is_missing(cell: object) -> bool:
+    """Return whether a cell is None, NaN, NaT or NA."""
+    if cell is None:
+        return True
+    try:
+        return bool(cell != cell)
+    except TypeError:  # NA has no truth value
+        return True
+    except ValueError:  # an array
+        return False
+
+
+def map_cells(values: Cells, function: Callable[[Any], Any]) -> list[Any]:
+    """Return what the function makes of each cell, [N]; equal strings are passed once."""
+    if len(values) == 1:
+        return [function(cell) for cell in values]
+    known: dict[str, Any] = {}
+    results = []
+    for cell in values:
+        if type(cell) is not str:
+            results.append(function(cell))
+        elif cell in known:
+            results.append(known[cell])
+        else:
+            results.append(known.setdefault(cell, function(cell)))
+    return results
+
+
+def map_numbers(
+    values: Cells, number_of: Callable[[Any], float | None]
+) -> tuple[Floats, list[int]]:
+    """Return the number that each cell stands for, float64 [N], NaN if it is missing, and the rows
+    of the cells for which `number_of` returns None.
+    """
+    numbers = map_cells(values, lambda cell: np.nan if is_missing(cell) else number_of(cell))
+    wrong = [row for row, n in enumerate(numbers) if n is None] if None in numbers else []
+    return np.array(numbers, np.float64), wrong  # None becomes NaN
 
 
 def category_text(value: object) -> str:
@@ -75,19 +126,34 @@ def _other_spellings(category: str) -> list[str]:
     return [category.removesuffix(":00")] if _TIME.fullmatch(category) else []
 
 
-def without_markers(values: Series, markers: Sequence[str]) -> Series:
+def without_markers(values: Cells, markers: Sequence[str]) -> Cells:
     """Return the column with cells that are markers of a missing cell as missing.
 
     A number is a marker if a marker is written as this number, such as -1 or -999.0.
     """
+    texts, numbers = _marker_sets(tuple(markers))
+    if isinstance(values, list):
+        return [
+            None if (cell in texts if type(cell) is str else _is_in(cell, numbers)) else cell
+            for cell in values
+        ]
     if values.dtype.kind in "iuf":
-        numbers = number_markers(markers)
-        is_marker = values.isin(numbers) if numbers else None
+        is_marker = values.isin(list(numbers)) if numbers else None
         return values if is_marker is None or not is_marker.any() else values.mask(is_marker)
     if values.dtype.kind in "bcmM":
         return values
-    is_marker = values.isin(markers)
+    is_marker = values.isin(list(markers))
     return values.astype(object).where(~is_marker, None) if is_marker.any() else values
+
+
+def _is_in(cell: object, numbers: Collection[float]) -> bool:
+    return bool(numbers) and isinstance(cell, (int, float)) and cell in numbers
+
+
+@functools.lru_cache(maxsize=64)
+def _marker_sets(markers: tuple[str, ...]) -> tuple[frozenset[str], frozenset[float]]:
+    """The markers as texts, and those that are numbers."""
+    return frozenset(markers), frozenset(number_markers(markers))
 
 
 def number_markers(markers: Sequence[str]) -> list[float]:
@@ -96,33 +162,70 @@ def number_markers(markers: Sequence[str]) -> list[float]:
     return [number for number in numbers if np.isfinite(number)]
 
 
-def parse_numbers(values: Series, where: str) -> Floats:
+def parse_numbers(values: Cells, where: str) -> Floats:
     """Return numbers or booleans as float64 [N], NaN if missing.
 
     `where` names the column. Raises DataError for a cell that is not a number.
     """
-    import pandas as pd
+    if not isinstance(values, list):
+        import pandas as pd
 
-    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return np.asarray(values.to_numpy(np.float64, na_value=np.nan), np.float64)
-    numbers = pd.to_numeric(
-        values.map(lambda v: float(v) if isinstance(v, (bool, Decimal)) else v), errors="coerce"
-    ).to_numpy(np.float64, na_value=np.nan)
-    refuse_cells(np.isnan(numbers) & values.notna().to_numpy(), values, where, "a number")
-    return np.asarray(numbers, np.float64)
+        if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+            return np.asarray(values.to_numpy(np.float64, na_value=np.nan), np.float64)
+    return _parsed(values, plain_number, where, "a number")
 
 
-def parse_booleans(values: Series, where: str) -> Floats:
+def plain_number(cell: object) -> float | None:
+    """Return the number that a cell stands for, or None."""
+    if isinstance(cell, str):
+        if "_" in cell or not cell.isascii():  # which only Python takes
+            return None
+    elif not isinstance(cell, (float, int, Real, Decimal, np.bool_)):
+        return None
+    try:
+        number = float(cell)
+    except (ValueError, OverflowError):
+        return None
+    return None if number != number else number
+
+
+def parse_booleans(values: Cells, where: str) -> Floats:
     """Return booleans as 0 and 1, float64 [N], NaN if missing.
 
     Raises DataError for a cell that is none of true, false, 1 and 0.
     """
-    flags_N = values.map(
-        lambda value: _FLAGS.get(str(value).strip().lower(), np.nan), na_action="ignore"
-    ).to_numpy(np.float64, na_value=np.nan)
-    wrong_N = np.isnan(flags_N) & values.notna().to_numpy()
-    refuse_cells(wrong_N, values, where, "one of true, false, 1 and 0")
-    return np.asarray(flags_N, np.float64)
+    return _parsed(values, _flag, where, "one of true, false, 1 and 0")
+
+
+def _flag(cell: object) -> float | None:
+    return _FLAGS.get(str(cell).strip().lower())
+
+
+def _parsed(
+    values: Cells, number_of: Callable[[Any], float | None], where: str, expected: str
+) -> Floats:
+    numbers_N, wrong = map_numbers(values, number_of)
+    if wrong:
+        refuse_cells(np.isin(np.arange(len(values)), wrong), values, where, expected)
+    return numbers_N
+
+
+def parse_date_fields(
+    values: Cells, names: Sequence[str], where: str, date_format: str | None = None
+) -> tuple[Floats, np.ndarray]:
+    """Return fields of dates in their own time zone, float64 [N, D], of DATE_FIELDS, and which
+    dates are missing, bool [N]; their fields are NaN. Raises DataError as `parse_dates` does.
+    """
+    if not isinstance(values, list) and values.dtype.kind == "M":
+        moments = parse_dates(values, where, date_format)
+        columns = [
+            getattr(moments.dt, name).to_numpy(np.float64, na_value=np.nan) for name in names
+        ]
+        return np.stack(columns, 1), moments.isna().to_numpy()
+    dates = _dates(values, where, date_format)
+    functions, missing = [DATE_FIELDS[name] for name in names], [np.nan] * len(names)
+    rows = [missing if date is None else [f(date) for f in functions] for date in dates]
+    return np.array(rows, np.float64), np.array([date is None for date in dates], bool)
 
 
 def parse_dates(values: Series, where: str, date_format: str | None = None) -> Series:
@@ -175,6 +278,10 @@ def _canonical(text: str) -> str:
 
 def _as_date(cell: object, date_format: str | None) -> datetime.datetime | None:
     """Return the date that a cell stands for, with its time zone if it names one, or None."""
+    if is_missing(cell):
+        return None
+    if isinstance(cell, np.datetime64):
+        cell = cell.astype("datetime64[us]").item()
     if isinstance(cell, datetime.datetime):
         return cell
     if isinstance(cell, datetime.date):
@@ -190,6 +297,21 @@ def _as_date(cell: object, date_format: str | None) -> datetime.datetime | None:
         return None
 
 
+def _dates(values: Cells, where: str, date_format: str | None) -> list[datetime.datetime | None]:
+    """Return dates with their time zone [N], None if missing. Raises DataError for other cells."""
+    dates = map_cells(values, lambda cell: _as_date(cell, date_format))
+    wrong = [
+        row
+        for row, (cell, date) in enumerate(zip(values, dates, strict=True))
+        if date is None and not is_missing(cell)
+    ]
+    if wrong:
+        shape = "a date such as 2020-05-13" if date_format is None else f"a date like {date_format}"
+        advice = " dataset.date_format names another format."
+        refuse_cells(np.isin(np.arange(len(values)), wrong), values, where, shape, advice)
+    return dates
+
+
 def _parse_dates(values: Series, where: str, date_format: str | None) -> tuple[Series, Floats]:
     """Return dates [N] in their own time zone and its offset from UTC in seconds [N], 0 if they do
     not name one.
@@ -203,14 +325,7 @@ def _parse_dates(values: Series, where: str, date_format: str | None) -> tuple[S
         clock = values.dt.tz_localize(None)
         offset = (clock - values.dt.tz_convert(None)).dt.total_seconds()
         return clock, offset.fillna(0.0).to_numpy(np.float64)
-    date_of_cell = {cell: _as_date(cell, date_format) for cell in values.dropna().unique()}
-    dates = [
-        date_of_cell.get(cell) if known else None
-        for cell, known in zip(values, values.notna(), strict=True)
-    ]
-    wrong_N = np.array([date is None for date in dates], bool) & values.notna().to_numpy()
-    expected = "a date such as 2020-05-13" if date_format is None else f"a date like {date_format}"
-    refuse_cells(wrong_N, values, where, expected, " dataset.date_format names another format.")
+    dates = _dates(values, where, date_format)
     offsets = [
         offset.total_seconds() if date is not None and (offset := date.utcoffset()) else 0.0
         for date in dates

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mlplab.data.table import DataFrame, Floats, Series
+from mlplab.data.table import Cells, DataFrame, Floats, Series
 from mlplab.data.tabular.cell_errors import check_numbers, refuse_cells
 from mlplab.data.tabular.cells import are_dates, parse_booleans, parse_numbers
 from mlplab.data.tabular.number_columns import batches, plain_number_columns
@@ -74,16 +74,18 @@ def kind_of(
 
 
 def parse_quantities(
-    values: Series, kind: str, where: str, form: NumberFormat | None = None
+    values: Cells, kind: str, where: str, form: NumberFormat | None = None
 ) -> Floats:
     """Return the cells of a column of numbers or booleans as float64 [N], NaN if missing.
 
     `form` is how the numbers are written, if not plainly. Raises DataError for a cell that is not
     one.
     """
-    if form is not None and values.dtype.kind not in "biuf":
-        numbers_N, wrong_N = parse_formatted(values, form)
-        refuse_cells(wrong_N, values, where, f"a number like those of the training ({form})")
+    if form is not None and (isinstance(values, list) or values.dtype.kind not in "biuf"):
+        numbers_N, wrong = parse_formatted(values, form)
+        if wrong:
+            wrong_N = np.isin(np.arange(len(values)), wrong)
+            refuse_cells(wrong_N, values, where, f"a number like those of the training ({form})")
         return numbers_N
     return (parse_booleans if kind == BOOLEAN else parse_numbers)(values, where)
 

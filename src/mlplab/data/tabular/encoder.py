@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import NormalDist
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 
 from mlplab.data import feature_groups
 from mlplab.data.feature_groups import FeatureGroup
-from mlplab.data.table import DataFrame, Floats, Series
+from mlplab.data.table import Cells, DataFrame, Floats, Series
 from mlplab.data.tabular.cell_errors import check_numbers, first_row, refuse_missing_cells
 from mlplab.data.tabular.cells import (
     category_codes,
     category_text,
+    is_missing,
+    map_cells,
     number_markers,
+    parse_date_fields,
     parse_dates,
     without_markers,
 )
@@ -28,6 +31,8 @@ from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, parse_q
 from mlplab.data.tabular.csv import release_unused_memory
 from mlplab.data.tabular.number_columns import PlainNumber, encode_numbers
 from mlplab.data.tabular.number_formats import NumberFormat
+from mlplab.data.tabular.ranks import by_rank, rank_values
+from mlplab.data.tabular.records import Records
 from mlplab.errors import DataError
 
 MISSING_CATEGORY = "(missing)"
@@ -35,7 +40,6 @@ OTHER_CATEGORY = "(other)"
 """Stands for rare categories (dataset.min_frequency), and for those that training did not see."""
 _MAX_REMOVED = 500
 """Of a frame with more columns none is removed, since each removal takes time for all others."""
-DATE_FIELDS = ("year", "month", "day", "day_of_week", "hour")
 
 _STORED_KEYS = {"words": "categories", "parts": "date_fields"}
 """Stored key -> attribute, where the names differ."""
@@ -120,17 +124,32 @@ class ColumnEncoder:
         kind = feature_groups.NUMBER if is_number else feature_groups.OTHER
         return [FeatureGroup(kind)] * num_values + [FeatureGroup(feature_groups.OTHER)] * num_other
 
-    def apply(self, values: Series, source: str) -> Floats:
+    @cached_property
+    def num_features(self) -> int:
+        """The number of encoded features."""
+        return len(self.features)
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        """The index of each category, by all ways to write it."""
+        return category_codes(self.categories)
+
+    def apply(self, values: Cells, source: str) -> Floats:
         """Return the features [N, F] of a column.
 
         Raises DataError for cells that are not numbers and for missing cells that training refused.
         """
-        features_NF, missing_N = self._encode(values, f"{source}, column '{self.name}'", source)
+        features_NV, missing_N = self._encode(values, f"{source}, column '{self.name}'", source)
         if self.fill is None:
             refuse_missing_cells(missing_N, self.name, source, first_row(values))
+        if not self.indicator and not self.spare:
+            return features_NV
+        num_values = features_NV.shape[1]
+        features_NF = np.zeros((len(features_NV), num_values + self.indicator + self.spare))
+        features_NF[:, :num_values] = features_NV
         if self.indicator:
-            features_NF = np.column_stack([features_NF, missing_N])
-        return np.pad(features_NF, ((0, 0), (0, self.spare))) if self.spare else features_NF
+            features_NF[:, num_values] = missing_N
+        return features_NF
 
     def unfamiliar(self, values: Series) -> dict[str, Series]:
         """Return the cells of a column that training has not seen the like of, by description.
@@ -141,7 +160,7 @@ class ColumnEncoder:
         present = values.dropna()
         cells = {"filled in because they are empty": values[values.isna()]}
         if self.kind == CATEGORY:
-            known_N = present.map(category_text).isin(category_codes(self.categories))
+            known_N = present.map(category_text).isin(self._codes)
             rare = ", or saw too rarely" if OTHER_CATEGORY in self.categories else ""
             unknown = f"of a category that training did not see{rare}"
             cells[unknown] = present[~known_N.to_numpy(bool)]
@@ -194,69 +213,52 @@ class ColumnEncoder:
         fields["low"], fields["high"] = fields.pop("range") or (None, None)
         return cls(**fields)
 
-    def _encode(self, values: Series, where: str, source: str) -> tuple[Floats, np.ndarray]:
-        """Return the features [N, F] without the indicator, and which cells are missing [N]."""
+    def _encode(self, values: Cells, where: str, source: str) -> tuple[Floats, np.ndarray]:
+        """Return the features [N, V] without the indicator, and which cells are missing [N]."""
         if self.kind == CATEGORY:
             return self._encode_categories(values)
         if self.kind == DATE:
-            moments = parse_dates(values, where, self.date_format)
-            missing_N = moments.isna().to_numpy()
-            date_NF = np.stack(
-                [
-                    getattr(moments.dt, date_field).to_numpy(np.float64, na_value=np.nan)
-                    for date_field in self.date_fields
-                ],
-                1,
+            fields_NV, missing_N = parse_date_fields(
+                values, self.date_fields, where, self.date_format
             )
-            return np.where(missing_N[:, None], self.date_medians or 0.0, date_NF), missing_N
+            if np.count_nonzero(missing_N):
+                fields_NV[missing_N] = self.date_medians or 0.0
+            return fields_NV, missing_N
         numbers_N = parse_quantities(values, self.kind, where, self.number_format)
         check_numbers(numbers_N, self.name, source, first_row(values))
         missing_N = np.isnan(numbers_N)
-        filled = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers_N)
+        if np.count_nonzero(missing_N):
+            numbers_N = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers_N)
         if self.quantiles:
-            filled = _by_rank(filled, np.array(self.quantiles), self.normal)
-        return filled[:, None], missing_N
+            numbers_N = by_rank(numbers_N, *self._ranking)
+        return numbers_N[:, None], missing_N
 
-    def _encode_categories(self, values: Series) -> tuple[Floats, np.ndarray]:
-        missing_N = values.isna().to_numpy() & (MISSING_CATEGORY not in self.categories)
-        code_N = (
-            values.map(category_text, na_action="ignore")
-            .astype(object)  # a categorical column does not take further categories
-            .fillna(MISSING_CATEGORY)
-            .map(category_codes(self.categories))
-            .fillna(len(self.categories))
-            .to_numpy(np.int64)
-        )
-        is_known_N = code_N < len(self.categories)
+    @cached_property
+    def _ranking(self) -> tuple[Floats, Floats]:
+        """The quantiles and what they become, [Q]."""
+        return np.array(self.quantiles), rank_values(len(self.quantiles), self.normal)
+
+    def _encode_categories(self, values: Cells) -> tuple[Floats, np.ndarray]:
+        code_N = np.array(map_cells(values, self._code), np.int64)
+        # the last column is 1 for an unknown or missing category
+        one_hot_NC = np.zeros((len(code_N), len(self.categories) + 1))
+        one_hot_NC[np.arange(len(code_N)), code_N] = 1.0
+        is_other_N, features_NV = one_hot_NC[:, -1] == 1.0, one_hot_NC[:, :-1]
         if self.ordinal:
-            features_NF = code_N[:, None].astype(np.float64)
-        else:
-            features_NF = np.zeros((len(code_N), len(self.categories)))
-            features_NF[is_known_N, code_N[is_known_N]] = 1.0
-        features_NF[~is_known_N] = self.neutral
-        return features_NF, missing_N
+            features_NV = code_N[:, None].astype(np.float64)
+        if np.count_nonzero(is_other_N):
+            features_NV[is_other_N] = self.neutral
+        return features_NV, code_N < 0
 
-
-def rank_values(num_quantiles: int, normal: bool) -> Floats:
-    """Return what the quantiles become, [Q]: their ranks, evenly from 0 to 1, or the normal
-    quantiles of these ranks, where the first and the last rank count as half a step inside.
-    """
-    ranks_Q = np.linspace(0, 1, num_quantiles)
-    if not normal:
-        return ranks_Q
-    half = 0.5 / num_quantiles
-    return np.array([NormalDist().inv_cdf(rank) for rank in ranks_Q.clip(half, 1 - half)])
-
-
-def _by_rank(values_N: Floats, quantiles_Q: Floats, normal: bool) -> Floats:
-    """Return what the values become, interpolated linearly between the quantiles.
-
-    Equal quantiles give the middle of theirs, as in scikit-learn's QuantileTransformer.
-    """
-    results_Q = rank_values(len(quantiles_Q), normal)
-    upper_N = np.interp(values_N, quantiles_Q, results_Q)
-    lower_N = np.interp(-values_N, -quantiles_Q[::-1], -results_Q[::-1])
-    return np.asarray(0.5 * (upper_N - lower_N))
+    def _code(self, cell: object) -> int:
+        """The index of a category; one behind them if it is unknown, -1 if it is missing and no
+        category stands for that.
+        """
+        if type(cell) is str and cell in self._codes:  # written as one of the usual spellings
+            return self._codes[cell]
+        if is_missing(cell):
+            return self._codes.get(MISSING_CATEGORY, -1)
+        return self._codes.get(category_text(cell), len(self.categories))
 
 
 @dataclass(frozen=True)
@@ -289,11 +291,19 @@ class Encoder:
     def feature_names(self) -> tuple[str, ...]:
         return tuple(name for column in self.columns for name in column.features)
 
-    def apply(self, frame: DataFrame, source: str = "the data", consume: bool = False) -> Floats:
+    @cached_property
+    def _starts(self) -> list[int]:
+        """The first feature of each column, and the number of all features."""
+        starts: list[int] = np.cumsum([0, *(one.num_features for one in self.columns)]).tolist()
+        return starts
+
+    def apply(
+        self, frame: DataFrame | Records, source: str = "the data", consume: bool = False
+    ) -> Floats:
         """Return the unscaled features of a frame, float64 [N, F].
 
         Args:
-            frame: the rows, with at least the columns of the encoder.
+            frame: the rows, with at least the columns of the encoder; mappings are not consumed.
             source: the name of the file, for messages.
             consume: whether to remove each column from the frame once it is encoded, so that a
                 large table is not held in memory twice.
@@ -301,24 +311,26 @@ class Encoder:
         Raises:
             DataError: if a column is missing, or a cell that training would have refused occurs.
         """
-        absent = [column.name for column in self.columns if column.name not in frame.columns]
+        names = frame.columns
+        absent = [column.name for column in self.columns if column.name not in names]
         if absent:
             raise DataError(
                 f"{source} lacks the column(s) {', '.join(absent)}; it has"
                 f" {', '.join(map(str, frame.columns[:30]))}."
             )
-        encoded_NF = np.empty((len(frame), len(self.feature_names)))
-        starts = np.cumsum([0, *(len(column.features) for column in self.columns)])
+        encoded_NF = np.empty((len(frame), self._starts[-1]))
         encoded: set[str] = set()
-        if len(self.columns) > _MAX_REMOVED and not number_markers(self.markers):
+        is_frame = not isinstance(frame, Records)
+        if is_frame and len(self.columns) > _MAX_REMOVED and not number_markers(self.markers):
+            starts = np.array(self._starts)
             encoded = encode_numbers(frame, self._plain_numbers(), starts, encoded_NF)
-        consume = consume and len(frame.columns) <= _MAX_REMOVED
-        for i, column in enumerate(self.columns):
+        consume = consume and is_frame and len(frame.columns) <= _MAX_REMOVED
+        for column, start in zip(self.columns, self._starts, strict=False):
             if column.name in encoded:
                 continue
-            cells = frame.pop(column.name) if consume else frame[column.name]
+            cells = cast(Any, frame).pop(column.name) if consume else frame[column.name]
             values = column.apply(without_markers(cells, self.markers_of(column.name)), source)
-            encoded_NF[:, starts[i] : starts[i + 1]] = values
+            encoded_NF[:, start : start + values.shape[1]] = values
             if consume:
                 release_unused_memory()
         return encoded_NF

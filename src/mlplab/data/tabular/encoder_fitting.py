@@ -11,10 +11,9 @@ from types import MappingProxyType
 import numpy as np
 
 from mlplab.data.table import DataFrame, Floats, Series
-from mlplab.data.tabular.cells import category_text, parse_dates
+from mlplab.data.tabular.cells import DATE_FIELDS, category_text, parse_dates
 from mlplab.data.tabular.columns import CATEGORY, DATE, NUMBER, Column, parse_quantities
 from mlplab.data.tabular.encoder import (
-    DATE_FIELDS,
     MISSING_CATEGORY,
     OTHER_CATEGORY,
     ColumnEncoder,

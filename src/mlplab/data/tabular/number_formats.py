@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mlplab.data.table import Series
+from mlplab.data.table import Cells, Series
+from mlplab.data.tabular.cells import map_numbers, plain_number
 
 CURRENCIES = ("$", "€", "£", "¥", "₩", "₹", "₽", "₺", "₪", "₫", "₴", "฿", "R$", "CHF", "kr", "zł")
 _CODES = ("USD", "EUR", "GBP", "JPY", "KRW", "CNY", "INR", "CAD", "AUD", "BRL", "SEK", "PLN")
@@ -210,15 +211,18 @@ def _fits(form: NumberFormat, cells: Iterable[str]) -> bool:
     return all(form.value(cell) is not None for cell in cells)
 
 
-def parse_formatted(values: Series, form: NumberFormat) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of cells, which are strings in the format or numbers, float64 [N], NaN if
-    missing, and which cells fit neither, bool [N].
+def formatted_number(cell: object, form: NumberFormat) -> float | None:
+    """Return the number that a cell stands for, a string in the format or a number; None if it is
+    neither.
     """
-    number_of: dict[object, float] = {}
-    for cell in values.dropna().unique():
-        number = form.value(cell) if isinstance(cell, str) else float(cell)
-        if number is None and _is_plain(str(cell)) and form.decimal == ".":
-            number = float(cell)
-        number_of[cell] = np.nan if number is None else number
-    numbers_N = values.map(number_of, na_action="ignore").to_numpy(np.float64, na_value=np.nan)
-    return numbers_N, np.isnan(numbers_N) & values.notna().to_numpy()
+    number = form.value(cell) if isinstance(cell, str) else None
+    if number is None and (form.decimal == "." or not isinstance(cell, str)):
+        return plain_number(cell)
+    return number
+
+
+def parse_formatted(values: Cells, form: NumberFormat) -> tuple[np.ndarray, list[int]]:
+    """Return the numbers of cells, which are strings in the format or numbers, float64 [N], NaN if
+    missing, and the rows of the cells that are neither.
+    """
+    return map_numbers(values, lambda cell: formatted_number(cell, form))
