@@ -99,7 +99,12 @@ class PackedTraining(Callback):
     """Of the last selection."""
 
     def next_pause(self, session: Session, group: Group, index: int, epoch: int) -> int | None:
-        return (epoch // ROUND_EPOCHS + 1) * ROUND_EPOCHS
+        return self._next_selection  # also if a pause of another callback was at this epoch
+
+    @property
+    def _next_selection(self) -> int:
+        """The epoch of the next selection."""
+        return (self.epoch // ROUND_EPOCHS + 1) * ROUND_EPOCHS
 
     def run(
         self,
@@ -115,15 +120,17 @@ class PackedTraining(Callback):
                 session.advance(*pending)
             if not after_round():
                 return
-            self.select(session, self.epoch + ROUND_EPOCHS)
+            furthest = max(group.stepper.epoch for group in session.groups)
+            self.select(session, min(self._next_selection, furthest))
             self._retire(session, self.epoch)
             after_selection()
 
     def _is_pending(self, group: Group) -> bool:
         """Whether a member of the group has not reached the next selection."""
         indices = group.indices_in_training()
-        end = self.epoch + ROUND_EPOCHS
-        return any(group.stepper.completed_epochs(index) < end for index in indices)
+        return any(
+            group.stepper.completed_epochs(index) < self._next_selection for index in indices
+        )
 
     def select(self, session: Session, epoch: int) -> None:
         """Select the ensemble of an epoch from the best weights of all members."""
