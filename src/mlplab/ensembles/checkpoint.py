@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from mlplab.config.override_lines import key_of
 from mlplab.ensembles.training import Candidate, PackedTraining, Round, Selection
 from mlplab.errors import CheckpointError, StateError
 from mlplab.runs.checkpoint_callback import CheckpointCallback, Content
 from mlplab.runs.checkpoints import Checkpoints, Saved
+from mlplab.runs.resume_checks import RESUMABLE_KEYS
 from mlplab.runs.signals import Signals
 from mlplab.settings import Tracking
 from mlplab.training import Group, Session
@@ -104,7 +106,7 @@ def _check_members(
 ) -> None:
     """Raise CheckpointError if the members differ from those of the checkpoint."""
     stored = tree["ensemble"]["overrides"]
-    if stored != [list(lines) for lines in training.overrides]:
+    if list(map(_fixed, stored)) != list(map(_fixed, training.overrides)):
         raise CheckpointError(
             f"The checkpoint of step {step} has members with other hyperparameters: the ranges that"
             " they are sampled from have changed. Restore `ensemble_ranges`, or start a new run"
@@ -116,6 +118,11 @@ def _check_members(
             f"The checkpoint of step {step} groups its members otherwise, as another engine or"
             " version does: continue where it was saved, or start a new run with `mlplab rerun`."
         )
+
+
+def _fixed(lines: Sequence[str]) -> list[str]:
+    """The overrides of a member without keys that may change when a run is resumed."""
+    return [line for line in lines if key_of(line) not in RESUMABLE_KEYS]
 
 
 def _tree(training: PackedTraining) -> Tree:

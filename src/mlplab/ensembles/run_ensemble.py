@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mlplab.ensembles.checkpoint import PackedCheckpoints
@@ -15,6 +16,7 @@ from mlplab.io.links import make_folder, refuse_links
 from mlplab.mirroring.process import mirrored
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.checkpoints import Checkpoints, Saved
+from mlplab.runs.flat_config import all_overrides
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.log import log_to
 from mlplab.runs.record import Record, write_data_report
@@ -78,7 +80,10 @@ def resume_ensemble(
         saved, warnings = find_checkpoint(folder, step)
         if step is None:
             refuse_shorter(folder, saved, settings)
-        packed = Packed.prepare(with_saved_engine(settings, saved, allowed), cache, process)
+        # keys that were typed once are not sampled
+        typed = tuple(all_overrides(folder, settings.overrides))
+        settings = replace(with_saved_engine(settings, saved, allowed), overrides=typed)
+        packed = Packed.prepare(settings, cache, process)
         with log_to(folder) as log:
             for warning in warnings:
                 log.warning(warning)
