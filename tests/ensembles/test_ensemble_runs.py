@@ -16,7 +16,7 @@ from mlplab.runs.ensemble_document import EnsembleDocument
 from mlplab.runs.signals import Interrupted
 
 FILES = ("weights.safetensors", "ensemble.json", "metrics.csv")
-QUICK = ["dataset=moons", "dataset.n=120", "tracking=summary"]
+QUICK = ["dataset=moons", "dataset.num_samples=120", "tracking=summary"]
 
 
 def table(n=150):
@@ -110,9 +110,7 @@ def test_a_cross_validated_ensemble_is_selected_out_of_fold(tmp_path):
     assert {"train/rmse", "val/rmse", "test/rmse"} <= run.metrics.keys()
     np.testing.assert_array_equal(loaded.predict(x), run.predict(x))
     chosen = [one for one in EnsembleDocument.read(run.folder).members if one.weight > 0]
-    mean = sum(one.weight for one in chosen)
-    assert mean == pytest.approx(1)
-    assert len(loaded.inner.model.members if hasattr(loaded, "inner") else [1, 2, 3]) % 3 == 0
+    assert sum(one.weight for one in chosen) == pytest.approx(1)
     lower, upper = loaded.predict_interval(x, 0.8)
     assert (lower < upper).all()
 

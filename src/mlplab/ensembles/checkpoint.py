@@ -44,8 +44,10 @@ class PackedCheckpoints(CheckpointCallback):
         self._saved_epoch = 0
 
     def after_selection(self, session: Session) -> None:
-        """Save if a checkpoint by epochs is due."""
-        if self.every is not None and self.training.epoch >= self._saved_epoch + self.every:
+        """Save if a checkpoint is due, and stop the training after a signal."""
+        if self.should_pause(session, session.groups[0]):
+            self.on_pause(session, session.groups[0])
+        elif self.every is not None and self.training.epoch >= self._saved_epoch + self.every:
             self.save(session, session.groups[0])
 
     def step_of(self, session: Session, group: Group) -> int:

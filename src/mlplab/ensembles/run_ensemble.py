@@ -218,7 +218,6 @@ def _train(
     def after_selection() -> None:
         bar.update(training.epoch, rows.report(session, record))
         checkpointer.after_selection(session)
-        process.signals.check()
 
     def train() -> None:
         with session.started():
@@ -226,7 +225,8 @@ def _train(
 
     with Progress(packed.max_epochs, packed.settings.name, quiet=quiet) as bar:
         stopped, stopped_by = process.until_stopped(train)
-    if packed.settings.tracking.level != "off":
+    # a signal has saved, and an exception may come from within a step
+    if not stopped and packed.settings.tracking.level != "off":
         checkpointer.save(session, session.groups[0])
     if (stopped or ended_early) and (epoch := packed.epoch) > training.epoch:
         training.select(session, epoch)
