@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlplab.model.model import Model
-from mlplab.model.packed import PackedModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,7 @@ class Ensemble:
 
     def __init__(self, models: Sequence[Model]) -> None:
         groups: dict[str, dict[Hashable, list[tuple[Model, int]]]] = {}
-        members = [member for model in models for member in _members(model)]
+        members = [member for model in models for member in model.weighted_members()]
         for position, (member, _) in enumerate(members):
             by_structure = groups.setdefault(member.preprocessing.to_json(), {})
             by_structure.setdefault(member.key, []).append((member, position))
@@ -40,7 +39,7 @@ class Ensemble:
         # The row and the weight of each member in the order of the models, in which a packed model
         # adds its members; None: all members count equally.
         self.weights: list[tuple[int, float]] | None = None
-        if any(isinstance(model, PackedModel) for model in models):
+        if any(len(model.weighted_members()) > 1 for model in models):
             positions = [p for group in sorted_groups for equal in group for _, p in equal]
             weights = [weight / len(models) for _, weight in members]
             self.weights = [(positions.index(p), weight) for p, weight in enumerate(weights)]
@@ -91,10 +90,3 @@ class Ensemble:
         if self.weights is None:
             return np.asarray(sum(values_KNC) / len(values_KNC))
         return np.asarray(sum(weight * values_KNC[row] for row, weight in self.weights))
-
-
-def _members(model: Model) -> list[tuple[Model, float]]:
-    """The members of a packed ensemble with their weights, or the model itself."""
-    if isinstance(model, PackedModel):
-        return list(zip(model.members, model.weights, strict=True))
-    return [(model, 1.0)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,13 @@ class PackedModel(Model):
             tuple(weights),
         )
 
+    def weighted_members(self) -> list[tuple[Model, float]]:
+        return list(zip(self.members, self.weights, strict=True))
+
+    @property
+    def module_loss(self) -> None:
+        return None
+
     def module(self, member: int = 0) -> nn.Sequential:
         """Return the ensemble as plain PyTorch: scaled features in, the weighted mean of the class
         probabilities or of the scaled values out.
@@ -54,6 +62,26 @@ class PackedModel(Model):
         members = [model.scores(scaled_NF, source, first, allow_nan) for model in self.members]
         weighted = zip(self.weights, members, strict=True)
         return np.asarray(sum(weight * scores_1NC for weight, scores_1NC in weighted))
+
+    def deviations(self, scaled_NF: np.ndarray) -> np.ndarray | None:
+        """Return the standard deviation of the mixture of the members, [1, N, T]; None if a member
+        predicts none.
+        """
+        deviations = [model.deviations(scaled_NF) for model in self.members]
+        if any(one is None for one in deviations):
+            return None
+        scores = [model.scores(scaled_NF, allow_nan=True) for model in self.members]
+        return mixture_deviation(self.weights, scores, deviations)
+
+
+def mixture_deviation(
+    weights: Sequence[float], means: Sequence[np.ndarray], deviations: Sequence[Any]
+) -> np.ndarray:
+    """Return the standard deviation of a mixture: of the spread within its parts, and between."""
+    parts = list(zip(weights, means, deviations, strict=True))
+    mean = sum(weight * value for weight, value, _ in parts)
+    variance = sum(w * (np.square(d) + np.square(value - mean)) for w, value, d in parts)
+    return np.asarray(np.sqrt(variance))
 
 
 class WeightedMean(nn.Module):

@@ -176,6 +176,6 @@ def encode_numbers(
             if end > first:
                 encoded_NF[:, first:end] = 0.0
                 encoded_NF[:, first] = missing_NF[:, f] & column.indicator
-        is_sound_F = (np.abs(filled_NF) <= largest).all(0)
+        is_sound_F: np.ndarray = np.all(np.abs(filled_NF) <= largest, axis=0)
         encoded.update(name for name, ok in zip(names, is_sound_F, strict=True) if ok)
     return encoded
