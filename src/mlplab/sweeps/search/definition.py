@@ -20,7 +20,7 @@ from mlplab.sweeps.plan.metric_check import check_metric
 from mlplab.sweeps.plan.plan import Options
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.replicates import Replicates
-from mlplab.sweeps.search.space import combinations, dimensions
+from mlplab.config.search_space import combinations, dimensions
 from mlplab.sweeps.search.study import require_optuna
 from mlplab.sweeps.search.successive_halving import Rungs
 from mlplab.training import prepare_members

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mlplab.errors import ConfigError
-from mlplab.sweeps.search.space import Dimension
+from mlplab.config.search_space import Dimension
 
 if TYPE_CHECKING:
     import optuna

@@ -24,7 +24,7 @@ from mlplab.extras import require
 from mlplab.io.files import write_bytes_atomic
 from mlplab.io.links import refuse_links
 from mlplab.sweeps.search.samplers import make_sampler
-from mlplab.sweeps.search.space import Dimension, choose, combinations
+from mlplab.config.search_space import Dimension, choose, combinations
 
 if TYPE_CHECKING:
     import optuna
