@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab import runs
-from mlplab.ensembles.run_ensemble import run_ensemble
+from mlplab.ensembles.run_ensemble import resume_ensemble, run_ensemble
 from mlplab.io.links import open_to_append
 from mlplab.mirroring.process import check_trackers, mirrored
 from mlplab.model.preprocessing import Preprocessing
@@ -73,7 +73,7 @@ def run(
     check_callbacks(callbacks)
     check_trackers(settings.tracking.mirror)
     if settings.ensemble is not None:
-        return run_ensemble(settings, folder, quiet, cache, on_result)
+        return run_ensemble(settings, folder, quiet, cache, callbacks, on_result)
     with TrainingProcess.started(settings) as process:
         settings = with_initial_weights(settings)
         if process.is_follower:
@@ -119,10 +119,7 @@ def resume(
     settings = with_initial_weights(replace(settings, folder=folder))
     check_trackers(settings.tracking.mirror)
     if settings.ensemble is not None:
-        if is_finished(folder, allowed):
-            return load(folder)
-        locked = runs.RunFolder.locked(folder)
-        return run_ensemble(settings, locked, quiet, cache, on_result)
+        return resume_ensemble(folder, settings, quiet, step, allowed, cache, callbacks, on_result)
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks, folder, step, allowed)
@@ -198,8 +195,9 @@ def _train_and_record(
             open_to_append(folder / DRAWING).close()
         spent, exact = checkpointer.elapsed, checkpointer.exact
         health = findings_json(member, outcome, log, other_starts=True)
-        modules = best.module(), last.module()
-        summary = record.finish(outcome, *modules, session.device, spent, exact, stopped_by, health)
+        record.write_weights(module := best.module(), last.module())
+        size = sum(weights.numel() for weights in module.parameters())
+        summary = record.finish(outcome, size, session.device, spent, exact, stopped_by, health)
         log.info("%s: %s", outcome.status, outcome.reason)
         run = Run(folder, settings, summary, outcome.history, best)
         try:

@@ -92,7 +92,7 @@ def test_an_ensemble_is_one_run(tmp_path):
 
 
 def test_an_ensemble_cannot_be_cross_validated():
-    with pytest.raises(ConfigError, match="kfold"):
+    with pytest.raises(ConfigError, match="fold"):
         mlplab.run(["ensemble=4", "validation=kfold", "validation.fold=0"])
 
 

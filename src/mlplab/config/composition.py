@@ -296,7 +296,8 @@ def resolve_tree(
 def all_folds(config: Mapping[str, object]) -> bool:
     """Return whether the configuration asks for one network per fold."""
     node = config.get("validation")
-    return isinstance(node, dict) and node.get("name") == "kfold" and node.get("fold") is None
+    is_kfold = isinstance(node, dict) and node.get("name") == "kfold" and node.get("fold") is None
+    return is_kfold and config.get("ensemble") is None  # which trains all folds as one run
 
 
 def _sweep(values: object, sources: Sources) -> Sweep:

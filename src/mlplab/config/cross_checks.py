@@ -45,8 +45,9 @@ def _check_loss(settings: Settings) -> None:
 def _check_ensemble(settings: Settings, sources: Sources) -> None:
     if settings.ensemble is None:
         return
-    if settings.choice("validation") == "kfold":
-        conflict = "validation=kfold: use validation=holdout"
+    fold = getattr(settings.validation, "fold", None)
+    if fold is not None:
+        conflict = f"validation.fold={fold}: its members train on every fold; leave out one key"
     elif settings.debug is not None:
         conflict = f"debug={settings.debug}: leave out one of the two keys"
     elif settings.init_from is not None:

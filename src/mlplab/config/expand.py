@@ -38,7 +38,7 @@ def expand(composer: Composer) -> list[Job]:
         default = base.config["seed"]
         seed = _first_seed(composer, line, default) if has_seeds else default
         for job in _jobs(composer, line, base.sweep, seed, has_seeds):
-            jobs |= dict.fromkeys(folds(job, base.config["validation"]))
+            jobs |= dict.fromkeys(folds(job, base.config))
         if len(jobs) > MAX_JOBS:
             raise _too_many(len(jobs))
     return list(jobs)
@@ -113,11 +113,13 @@ def _jobs(
             yield (*line, *grid, *pair, *seed_override)
 
 
-def folds(job: Job, node: object) -> Iterable[Job]:
-    """Return one job per fold if the job is a cross-validation, otherwise the job itself.
+def folds(job: Job, config: Mapping[str, object]) -> Iterable[Job]:
+    """Return one job per fold if the job is a cross-validation, otherwise the job itself; a packed
+    ensemble trains all folds.
 
-    `node` is the node `validation` that the group choices compose.
+    `config` is what the group choices compose.
     """
+    node, ensemble = config["validation"], config.get("ensemble")
     validation: dict[str, Any] = dict(node) if isinstance(node, Mapping) else {}
     for override in job:
         key, value = split(override)
@@ -125,7 +127,10 @@ def folds(job: Job, node: object) -> Iterable[Job]:
             validation = {"name": value, **(defaults(KFold) if value == "kfold" else {})}
         elif key.startswith("validation."):
             validation[key.partition(".")[2]] = value
-    if validation.get("name") != "kfold" or validation.get("fold") not in (None, "null"):
+        elif key == "ensemble":
+            ensemble = None if value == "null" else value
+    is_kfold = validation.get("name") == "kfold" and validation.get("fold") in (None, "null")
+    if not is_kfold or ensemble is not None:
         return [job]
     try:
         num_networks = KFold(int(validation["folds"]), int(validation["repeats"])).num_networks

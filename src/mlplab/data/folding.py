@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from mlplab.data.splitting import Splittable
 from mlplab.data.table import Ints
 from mlplab.errors import DataError
+from mlplab.task import Task
 from mlplab.validation import KFold
 
 
@@ -24,7 +26,7 @@ def held_out_rows(
     """Return the test rows of each fold of each repeat, drawn by scikit-learn's splitters.
 
     Args:
-        table: a Table or RawTable.
+        table: a Table or RawTable, or some of its rows.
         groups: the group of each row [N], if groups must not be divided.
         kfold: the numbers of folds and repeats.
         rng: the source of the shuffling.
@@ -76,6 +78,23 @@ def _check(table: Splittable, groups: np.ndarray | None, folds: int) -> None:
                 " cross-validation needs two: the fold that tests on its only row has none to train"
                 " on."
             )
+
+
+@dataclass(frozen=True)
+class TrainRows:
+    """What folding needs of some rows of a table, as of a table."""
+
+    y: Any
+    task: Task
+    class_names: tuple[str, ...]
+    source: str
+    given_split: None = None
+
+    @classmethod
+    def of(cls, table: Any, rows: Ints) -> TrainRows:
+        """Return these rows of a Table or RawTable, whose predefined split no longer counts."""
+        source = getattr(table, "source", "This data set")
+        return cls(table.y[rows], table.task, table.class_names, source)
 
 
 def with_test_rows(table: Any, test: Ints) -> Any:

@@ -77,6 +77,12 @@ def split_rows(
     }
 
 
+def with_val_in_train(rows: Mapping[str, Ints]) -> dict[str, Ints]:
+    """Return the row numbers of a split whose val rows are rows of train."""
+    train_N = np.concatenate([rows["train"], rows["val"]])
+    return {**rows, "train": train_N, "val": rows["val"][:0]}
+
+
 def _size(fraction: float, num_rows: int) -> int:
     return max(1, int(np.floor(fraction * num_rows + 0.5))) if fraction > 0 else 0
 

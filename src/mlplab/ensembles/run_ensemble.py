@@ -1,179 +1,208 @@
-"""A packed ensemble from start to end, as one run in one folder."""
+"""A packed ensemble from start to end, as one run in one folder; or its resumption."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from mlplab import metrics
-from mlplab.data.preparation.examples import Prepared
-from mlplab.data.table import SPLITS
-from mlplab.ensembles.sampling import load_ranges
-from mlplab.ensembles.training import PackedTraining
-from mlplab.errors import IncompatibleSettingsError
-from mlplab.io.files import write_json
-from mlplab.runs.compute_time import Stopwatch
-from mlplab.runs.evaluate import Rows
+from mlplab.ensembles.checkpoint import PackedCheckpoints
+from mlplab.ensembles.networks import Packed
+from mlplab.ensembles.results import Result, outcome_of, write_results
+from mlplab.ensembles.session_callbacks import MemberLogs, SelectionRows
+from mlplab.io.links import make_folder, refuse_links
+from mlplab.mirroring.process import mirrored
+from mlplab.model.preprocessing import Preprocessing
+from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.folder import RunFolder
-from mlplab.runs.history_file import write_history
 from mlplab.runs.log import log_to
-from mlplab.runs.packed_weights import Selected, member_settings, write_ensemble
-from mlplab.runs.record import write_config_and_provenance, write_data_report
-from mlplab.runs.run import Run
+from mlplab.runs.record import Record, write_data_report
+from mlplab.runs.resume_checks import (
+    check_compatible,
+    find_checkpoint,
+    identity,
+    is_finished,
+    refuse_shorter,
+    with_saved_engine,
+)
+from mlplab.runs.run import Run, load
 from mlplab.runs.run_training import TrainingProcess, create_run_folder
 from mlplab.settings import Settings
 from mlplab.terminal.output import announce
-from mlplab.training import DataCache, Outcome, PreparedMember, prepare_members
-from mlplab.training.history import History
+from mlplab.terminal.progress import Progress
+from mlplab.training import Callback, DataCache, Session
+from mlplab.training.time_limit import TIME_LIMIT, TimeLimit, reopen
 
-FILE = "ensemble.json"
-VERSION = 1
+OnResult = Callable[[Run], None]
 
 
 def run_ensemble(
     settings: Settings,
-    folder: Path | RunFolder | None,
+    folder: Path | None,
     quiet: bool,
     cache: DataCache | None,
-    on_result: Callable[[Run], None] | None,
+    callbacks: Sequence[Callback],
+    on_result: OnResult | None,
 ) -> Run:
-    """Train a packed ensemble and write its run folder; a locked folder is written again.
-
-    The result depends on the settings alone, so that an ensemble that was killed and trains again
-    has an equal result. Raises as `experiment.run` does.
+    """Train a packed ensemble and write its run folder. The arguments and errors are those of
+    `experiment.run`.
     """
-    num_members = settings.ensemble or 0
-    ranges = load_ranges(settings.ensemble_ranges, settings.overrides)
-    overrides = [ranges.sample(settings.seed, member) for member in range(num_members)]
-    with TrainingProcess.started(settings):
-        cache = DataCache() if cache is None else cache
-        single = prepare_members([settings], cache)[0]
-        if single.prepared.val is None:
-            raise IncompatibleSettingsError(
-                f"ensemble={num_members} selects its members on the validation split, and this"
-                " dataset has none: set dataset.val=0.2, for example."
-            )
-        members = _members(settings, single, overrides)
-        owner = folder if isinstance(folder, RunFolder) else create_run_folder(settings, folder)
-        with owner, log_to(owner.path) as log:
+    with TrainingProcess.started(settings) as process:
+        packed = Packed.prepare(settings, cache, process)
+        with create_run_folder(settings, folder) as owner, log_to(owner.path) as log:
             if not quiet:
                 announce(owner.path)
-            write_data_report(owner.path, single, quiet)
-            write_config_and_provenance(owner.path, settings, single.prepared.data_hash)
-            stopwatch = Stopwatch()
-            val = Rows.of_split(single.prepared, "val", owner.path)
-            training = PackedTraining(members, overrides, val, settings.seed)
-            log.info("%d members in training", num_members)
-            outcomes = training.run()
-            model, selected = training.result()
-            measured = {
-                f"{split}/{name}": value
-                for split in SPLITS
-                if getattr(single.prepared, split) is not None
-                for name, value in _metrics(model, single, split, owner.path).items()
-            }
-            summary: dict[str, Any] = {
-                **_facts(training, outcomes, selected),
-                "num_parameters": sum(one.theta_KP.numel() for one in model.members),
-                **stopwatch.elapsed.rounded(),
-                "population": num_members,
-                "metrics": measured,
-            }
-            write_ensemble(owner.path / "weights.safetensors", model, selected)
-            write_json(owner.path / FILE, _document(training, overrides))
-            write_history(owner.path, history := _history(training))
-            write_json(owner.path / "summary.json", summary)
-            log.info("done: %s", summary["reason"])
-            result = Run(owner.path, settings, summary, history, model)
+            return _train_and_record(owner.path, packed, process, log, quiet, callbacks, on_result)
+
+
+def resume_ensemble(
+    folder: Path,
+    settings: Settings,
+    quiet: bool,
+    step: int | None,
+    allowed: Sequence[str],
+    cache: DataCache | None,
+    callbacks: Sequence[Callback],
+    on_result: OnResult | None,
+) -> Run:
+    """Finish the packed ensemble in a folder, to the same bits as without the interruption. The
+    arguments and errors are those of `experiment.resume`.
+    """
+    with TrainingProcess.started(settings) as process, RunFolder.locked(folder):
+        if step is None and is_finished(folder, allowed):
+            finished = load(folder)
             if on_result is not None:
-                on_result(result)
-            return result
+                on_result(finished)
+            return finished
+        saved, warnings = find_checkpoint(folder, step)
+        if step is None:
+            refuse_shorter(folder, saved, settings)
+        packed = Packed.prepare(with_saved_engine(settings, saved, allowed), cache, process)
+        with log_to(folder) as log:
+            for warning in warnings:
+                log.warning(warning)
+            check_compatible(folder, saved, packed.member, packed.session.device, allowed, log)
+            return _train_and_record(
+                folder, packed, process, log, quiet, callbacks, on_result, saved, resumed=True
+            )
 
 
-class _SharedData(DataCache):
-    """The same prepared data for all settings."""
+def _train_and_record(
+    folder: Path,
+    packed: Packed,
+    process: TrainingProcess,
+    log: logging.Logger,
+    quiet: bool,
+    callbacks: Sequence[Callback],
+    on_result: OnResult | None,
+    saved: Saved | None = None,
+    resumed: bool = False,
+) -> Run:
+    """Train, and write the results; from the start, or from a checkpoint."""
+    settings, member, session = packed.settings, packed.member, packed.session
+    log.info("%d members in training; device %s", len(packed.training.overrides), session.device)
+    refuse_links(folder / name for name in ("pictures", "projector"))
+    write_data_report(folder, member, quiet)
+    rows = SelectionRows(packed)
+    checkpointer = _checkpointer(folder, packed, process, log)
+    if saved is not None:
+        checkpointer.restore_session(session, saved)
+        for group in session.groups:
+            reopen(group)
+        rows.restore()
+    preprocessing, data_hash = Preprocessing.of(member.prepared), member.prepared.data_hash
+    resumed_from = checkpointer.step_of(session, session.groups[0]) if resumed else None
+    with (
+        contextlib.ExitStack() as mirror,  # which ends after the status of a failure is written
+        contextlib.closing(checkpointer),
+        Record(folder, settings, preprocessing, data_hash, rows.buffer, resumed_from) as record,
+    ):
+        mirror.enter_context(mirrored(folder, settings.tracking.mirror))
+        logs = MemberLogs(record)
+        logs.write_earlier(session)
+        session.callbacks += [packed.training, logs, checkpointer, *callbacks]
+        if settings.training.time_limit is not None:
+            session.callbacks.append(_time_limit(session, checkpointer.elapsed_before.wall))
+        stopped, stopped_by = _train(packed, rows, record, checkpointer, process, quiet)
+        spent, exact = checkpointer.elapsed, checkpointer.exact
+        result = Result.of(packed)
+        outcome = outcome_of(packed, result, rows.buffer.histories()[0], stopped, folder)
+        size = write_results(folder, packed, result)
+        summary = record.finish(
+            outcome,
+            size,
+            session.device,
+            spent,
+            exact,
+            stopped_by,
+            population=len(packed.training.networks),
+        )
+        log.info("%s: %s", outcome.status, outcome.reason)
+        run = Run(folder, settings, summary, outcome.history, result.model)
+        if on_result is not None:
+            on_result(run)
+        return run
 
-    def __init__(self, prepared: Prepared) -> None:
-        super().__init__()
-        self.shared = prepared
 
-    def prepared(self, settings: Settings) -> Prepared:
-        return self.shared
-
-
-def _members(
-    settings: Settings, single: PreparedMember, overrides: list[list[str]]
-) -> list[PreparedMember]:
-    """The members, which share the data of the ensemble's own seed."""
-    chosen = [
-        member_settings(settings, lines, (settings.seed + member) % 2**32)
-        for member, lines in enumerate(overrides)
-    ]
-    return prepare_members(chosen, _SharedData(single.prepared))
-
-
-def _facts(
-    training: PackedTraining, outcomes: Sequence[Outcome], selected: Sequence[Selected]
-) -> dict[str, object]:
-    """The entries of the summary on the training."""
-    settings = training.members[0].settings
-    num_selected = len({one.member for one in selected})
-    return {
-        "status": "done",
-        "reason": f"{num_selected} of {len(training.members)} members selected",
-        "name": settings.name,
-        "seed": training.seed,
-        "device": "cpu",
-        "engine": settings.engine,
-        "epochs": max(outcome.epochs for outcome in outcomes),
-        "steps": max(outcome.steps for outcome in outcomes),
-        "best_epoch": training.best.epoch if training.best else 0,
-    }
-
-
-def _metrics(model: Any, single: PreparedMember, split: str, folder: Path) -> dict[str, float]:
-    rows = Rows.of_split(single.prepared, split, folder)
-    scores_1NC = torch.tensor(model.scores(rows.x_NF))
-    measured = metrics.final_metrics(rows.task.kind, scores_1NC, torch.tensor(rows.y)[None])
-    return {name: float(value[0]) for name, value in measured.items()}
-
-
-def _history(training: PackedTraining) -> History:
-    values = np.array([[training.sign * one.score] for one in training.history])
-    epochs = np.array([one.epoch for one in training.history])
-    return History(
-        (f"val/{training.metric}",), epochs, epochs, np.full(len(epochs), np.nan), values
+def _checkpointer(
+    folder: Path, packed: Packed, process: TrainingProcess, log: logging.Logger
+) -> PackedCheckpoints:
+    if not process.signals.installed:
+        log.info("not the main thread: signals are not handled")
+    return PackedCheckpoints(
+        Checkpoints(
+            make_folder(folder / "checkpoints"), identity(packed.member, packed.session.device)
+        ),
+        packed.settings.tracking,
+        process.signals,
+        packed.training,
+        log=log,
     )
 
 
-def _document(training: PackedTraining, overrides: list[list[str]]) -> dict[str, object]:
-    """The sample, the members' scores on validation, and the selection over time."""
-    weights: dict[int, float] = {}
-    for chosen, weight in training.best.chosen if training.best else ():
-        weights[chosen.member] = weights.get(chosen.member, 0.0) + weight
-    return {
-        "version": VERSION,
-        "members": [
-            {
-                "member": number,
-                "overrides": lines,
-                "score": one.score if (one := training.candidates.get(number)) else None,
-                "epoch": one.epoch if one else None,
-                "weight": weights.get(number, 0.0),
-                "retired": number in training.retired,
-            }
-            for number, lines in enumerate(overrides)
-        ],
-        "selections": [
-            {
-                "epoch": one.epoch,
-                "score": one.score,
-                "weights": [[c.member, c.epoch, weight] for c, weight in one.chosen],
-            }
-            for one in training.history
-        ],
-    }
+def _time_limit(session: Session, elapsed: float) -> TimeLimit:
+    """The limit of all groups, which have one clock; `elapsed` is the time before a resume."""
+    limit = TimeLimit()
+    for group in session.groups:
+        limit.include(group, elapsed)
+    return limit
+
+
+def _train(
+    packed: Packed,
+    rows: SelectionRows,
+    record: Record,
+    checkpointer: PackedCheckpoints,
+    process: TrainingProcess,
+    quiet: bool,
+) -> tuple[bool, int | None]:
+    """Train until the end, a signal or the time limit; return whether a signal stopped it, and
+    which one. Before the end, the ensemble is selected from what there is, after a checkpoint.
+    """
+    session, training = packed.session, packed.training
+    ended_early = False
+
+    def after_round() -> bool:
+        nonlocal ended_early
+        reasons = [reason for group in session.groups for reason in group.reasons.values()]
+        ended_early = any(reason.startswith(TIME_LIMIT) for reason in reasons)
+        return not ended_early
+
+    def after_selection() -> None:
+        bar.update(training.epoch, rows.report(session, record))
+        checkpointer.after_selection(session)
+        process.signals.check()
+
+    def train() -> None:
+        with session.started():
+            training.run(session, after_round, after_selection)
+
+    with Progress(packed.max_epochs, packed.settings.name, quiet=quiet) as bar:
+        stopped, stopped_by = process.until_stopped(train)
+    if packed.settings.tracking.level != "off":
+        checkpointer.save(session, session.groups[0])
+    if (stopped or ended_early) and (epoch := packed.epoch) > training.epoch:
+        training.select(session, epoch)
+        rows.report(session, record)
+    return stopped, stopped_by

@@ -5,19 +5,20 @@ Shapes: M candidates, N rows, C classes or targets, P parameters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mlplab import metrics
 from mlplab.ensembles.selection import bagged
+from mlplab.ensembles.validation_rows import ValidationRows
 from mlplab.model.model import Model
-from mlplab.model.packed import PackedModel
 from mlplab.model.preprocessing import Preprocessing
-from mlplab.runs.evaluate import Rows
-from mlplab.runs.packed_weights import Selected
+from mlplab.network.mlp import Buffers
 from mlplab.training import Callback, Group, Outcome, PreparedMember, Session
 
 ROUND_EPOCHS = 5
@@ -30,13 +31,27 @@ RETIRE_EPOCHS = 10
 
 @dataclass(frozen=True)
 class Candidate:
-    """The best weights that a member had at an epoch, with their predictions on validation."""
+    """The best weights that a member had, with their predictions on validation.
+
+    A member has a network for each fold of a cross-validation, or one; `epochs` and `models` are
+    theirs.
+    """
 
     member: int
-    epoch: int
-    model: Model
+    epochs: tuple[int, ...]
+    models: tuple[Model, ...]
     scores_NC: np.ndarray
     score: float
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch at which one of its networks improved."""
+        return max(self.epochs)
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What no other candidate has."""
+        return (self.member, *self.epochs)
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,20 @@ class Selection:
     chosen: tuple[tuple[Candidate, float], ...]
 
 
+@dataclass(frozen=True)
+class Round:
+    """What is known of a selection later: its weights by member and epoch, the score of the best
+    member by itself, and how many members were in training.
+    """
+
+    epoch: int
+    score: float
+    best_member: float
+    in_training: int
+    weights: tuple[tuple[int, int, float], ...]
+    time: float  # seconds since 1970
+
+
 @dataclass
 class PackedTraining(Callback):
     """Trains members from round to round; a member's best weights are its candidate.
@@ -55,50 +84,85 @@ class PackedTraining(Callback):
     The candidates of the present ensemble stay in the pool when their members improve.
     """
 
-    members: Sequence[PreparedMember]
+    networks: Sequence[PreparedMember]
+    """Those of the first member, one for each fold, then those of the second one, and so on."""
     overrides: Sequence[Sequence[str]]
-    val: Rows
+    """Of each member."""
+    val: ValidationRows
     seed: int
     candidates: dict[int, Candidate] = field(default_factory=dict)
-    history: list[Selection] = field(default_factory=list)
+    history: list[Round] = field(default_factory=list)
+    latest: Selection | None = None
     retired: list[int] = field(default_factory=list)
     best: Selection | None = None
+    epoch: int = 0
+    """Of the last selection."""
 
     def next_pause(self, session: Session, group: Group, index: int, epoch: int) -> int | None:
-        return (epoch // ROUND_EPOCHS + 1) * ROUND_EPOCHS
+        return self._next_selection  # also if a pause of another callback was at this epoch
 
-    def run(self) -> list[Outcome]:
-        """Train until no member is left or the ensemble no longer improves."""
-        session, epoch = Session.of(self.members, [self]), 0
-        with session.started():
-            while groups := [group for group in session.groups if group.in_training]:
-                session.advance(*groups)
-                epoch += ROUND_EPOCHS
-                outcomes = session.outcomes(metrics=False)
-                self._collect(outcomes)
-                self._select(epoch)
-                self._retire(session, epoch)
-        return session.outcomes(metrics=False)
+    @property
+    def _next_selection(self) -> int:
+        """The epoch of the next selection."""
+        return (self.epoch // ROUND_EPOCHS + 1) * ROUND_EPOCHS
+
+    def run(
+        self,
+        session: Session,
+        after_round: Callable[[], bool],
+        after_selection: Callable[[], None],
+    ) -> None:
+        """Train until no member is left or the ensemble no longer improves, or `after_round`, which
+        is called before each selection, returns False.
+        """
+        while any(group.in_training for group in session.groups):
+            if pending := [group for group in session.groups if self._is_pending(group)]:
+                session.advance(*pending)
+            if not after_round():
+                return
+            furthest = max(group.stepper.epoch for group in session.groups)
+            self.select(session, min(self._next_selection, furthest))
+            self._retire(session, self.epoch)
+            after_selection()
+
+    def _is_pending(self, group: Group) -> bool:
+        """Whether a member of the group has not reached the next selection."""
+        indices = group.indices_in_training()
+        return any(
+            group.stepper.completed_epochs(index) < self._next_selection for index in indices
+        )
+
+    def select(self, session: Session, epoch: int) -> None:
+        """Select the ensemble of an epoch from the best weights of all members."""
+        self._collect(session.outcomes(metrics=False))
+        self._select(epoch, sum(len(group.indices_in_training()) for group in session.groups))
+        self.epoch = epoch
 
     def _collect(self, outcomes: Sequence[Outcome]) -> None:
-        for number, outcome in enumerate(outcomes):
+        folds = self.val.num_folds
+        for number in range(len(self.overrides)):
+            networks = range(number * folds, (number + 1) * folds)
+            epochs = tuple(outcomes[k].best_epoch for k in networks)
             known = self.candidates.get(number)
-            if known is not None and known.epoch == outcome.best_epoch:
+            if known is not None and known.epochs == epochs:
                 continue
-            settings = self.members[number].settings
-            preprocessing = Preprocessing.of(self.members[number].prepared)
-            model = Model.stacked(settings, preprocessing, [outcome.theta_P], [outcome.buffers])
-            scores_NC = model.scores(self.val.x_NF, allow_nan=True)[0]
+            models = tuple(
+                self.model(k, outcomes[k].theta_P, outcomes[k].buffers) for k in networks
+            )
+            scores_NC = self.val.predictions(models)
             score = float(self.score(scores_NC[None])[0])
             if np.isfinite(scores_NC).all() and np.isfinite(score):
-                self.candidates[number] = Candidate(
-                    number, outcome.best_epoch, model, scores_NC, score
-                )
+                self.candidates[number] = Candidate(number, epochs, models, scores_NC, score)
+
+    def model(self, network: int, theta_P: Tensor, buffers: Buffers) -> Model:
+        """The model of a network with these weights."""
+        one = self.networks[network]
+        return Model.stacked(one.settings, Preprocessing.of(one.prepared), [theta_P], [buffers])
 
     @property
     def metric(self) -> str:
         """The metric that selects: that of training.monitor, or log loss or rmse."""
-        monitor = self.members[0].settings.training.monitor
+        monitor = self.networks[0].settings.training.monitor
         if monitor not in ("auto", "loss"):
             return monitor
         return "log_loss" if self.val.task.classifies else "rmse"
@@ -116,11 +180,11 @@ class PackedTraining(Callback):
         values_M = metrics.final_metric(self.metric, self.val.task.kind, values, targets)
         return np.asarray(self.sign * values_M.numpy())
 
-    def _select(self, epoch: int) -> None:
+    def _select(self, epoch: int, in_training: int) -> None:
         pool = list(self.candidates.values())
-        known = {(one.member, one.epoch) for one in pool}
-        earlier = self.history[-1].chosen if self.history else ()
-        pool += [one for one, _ in earlier if (one.member, one.epoch) not in known]
+        known = {one.key for one in pool}
+        earlier = self.latest.chosen if self.latest else ()
+        pool += [one for one, _ in earlier if one.key not in known]
         if not pool:
             return
         scores_MNC = np.stack([one.scores_NC for one in pool])
@@ -130,33 +194,28 @@ class PackedTraining(Callback):
             (one, float(weight)) for one, weight in zip(pool, weights_M, strict=True) if weight
         )
         selection = Selection(epoch, float(self.score(mean_NC[None])[0]), chosen)
-        self.history.append(selection)
+        weights = tuple((one.member, one.epoch, weight) for one, weight in chosen)
+        best_member = min(one.score for one in pool)
+        self.latest = selection
+        self.history.append(
+            Round(epoch, selection.score, best_member, in_training, weights, time.time())
+        )
         if self.best is None or selection.score < self.best.score:
             self.best = selection
 
     def _retire(self, session: Session, epoch: int) -> None:
-        if self.best is None:
+        if self.best is None or self.latest is None:
             return
         done = epoch - self.best.epoch >= PATIENCE * ROUND_EPOCHS
-        selected = {one.member for one, _ in self.history[-1].chosen}
+        selected = {one.member for one, _ in self.latest.chosen}
         for group in session.groups:
             for index in group.indices_in_training():
-                number = group.numbers[index]
+                network = group.numbers[index]
+                number = network // self.val.num_folds
                 one = self.candidates.get(number)
                 if done:
-                    session.stop(number, "the ensemble did not improve within its patience")
+                    session.stop(network, "the ensemble did not improve within its patience")
                 elif number not in selected and epoch - (one.epoch if one else 0) > RETIRE_EPOCHS:
-                    session.retire(number, "neither selected nor improved")
-                    self.retired.append(number)
-
-    def result(self) -> tuple[PackedModel, list[Selected]]:
-        """The model of the best selection, and its members. Raises ValueError if all diverged."""
-        if self.best is None:
-            raise ValueError("no member of the ensemble has finite predictions")
-        chosen = self.best.chosen
-        model = PackedModel.of_members([one.model for one, _ in chosen], [w for _, w in chosen])
-        selected = [
-            Selected(one.member, tuple(self.overrides[one.member]), weight, one.epoch, one.score)
-            for one, weight in chosen
-        ]
-        return model, selected
+                    session.retire(network, "neither selected nor improved")
+                    if number not in self.retired:
+                        self.retired.append(number)

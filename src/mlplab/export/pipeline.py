@@ -19,7 +19,6 @@ from mlplab.data.input_features import COLUMN, PRODUCT, InputFeatures
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
 from mlplab.data.tabular.encoder import ColumnEncoder, rank_values
-from mlplab.model.packed import PackedModel
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
@@ -251,8 +250,7 @@ class TraceableModel(nn.Module):
         if any(layer.blocks for layer in run.model.network.layers):
             self.network.double()  # waves of large numbers lose the digits of single precision
         self.dtype = next(self.network.parameters()).dtype
-        # the module of a packed ensemble returns predictions
-        self.loss = None if isinstance(run.model, PackedModel) else run.model.loss
+        self.loss = run.model.module_loss
         target_scaler = preprocessing.target_scaler
         self.restore = (
             nn.Identity()

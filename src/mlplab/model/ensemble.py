@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlplab.model.model import Model
-from mlplab.model.packed import PackedModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +28,7 @@ class Ensemble:
     def __init__(self, models: Sequence[Model]) -> None:
         groups: dict[str, dict[Hashable, list[tuple[Model, float]]]] = {}
         for model in models:
-            for member, weight in _members(model):
+            for member, weight in model.weighted_members():
                 by_structure = groups.setdefault(member.preprocessing.to_json(), {})
                 by_structure.setdefault(member.key, []).append((member, weight / len(models)))
         sorted_groups = [list(by_structure.values()) for by_structure in groups.values()]
@@ -38,7 +37,7 @@ class Ensemble:
             for by_structure in sorted_groups
         ]
         self.weights: list[float] | None = None  # None: all members count equally
-        if any(isinstance(model, PackedModel) for model in models):
+        if any(len(model.weighted_members()) > 1 for model in models):
             self.weights = [
                 weight for group in sorted_groups for equal in group for _, weight in equal
             ]
@@ -90,10 +89,3 @@ class Ensemble:
             return np.asarray(sum(values_KNC) / len(values_KNC))
         weighted = zip(self.weights, values_KNC, strict=True)
         return np.asarray(sum(weight * values_NC for weight, values_NC in weighted))
-
-
-def _members(model: Model) -> list[tuple[Model, float]]:
-    """The members of a packed ensemble with their weights, or the model itself."""
-    if isinstance(model, PackedModel):
-        return list(zip(model.members, model.weights, strict=True))
-    return [(model, 1.0)]

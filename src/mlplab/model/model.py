@@ -113,6 +113,21 @@ class Model:
         layers = self.network.layers
         return as_module(self.network.layout, layers, self.theta_KP[member], buffers)
 
+    def outputs(self, scaled_NF: np.ndarray) -> Tensor:
+        """Return the outputs of the networks for scaled features, in float64: [K, N, C]."""
+        return self._outputs(scaled_NF, lambda outputs_KNC: outputs_KNC)
+
+    def weighted_members(self) -> list[tuple[Model, float]]:
+        """Return the models whose mean with these weights is the prediction: the model itself, or
+        the members of a packed ensemble.
+        """
+        return [(self, 1.0)]
+
+    @property
+    def module_loss(self) -> Loss | None:
+        """What turns the outputs of `module` into predictions; None if they are predictions."""
+        return self.loss
+
     def scores(
         self, scaled_NF: np.ndarray, source: str = "x", first: int = 0, allow_nan: bool = False
     ) -> np.ndarray:

@@ -41,6 +41,13 @@ class PackedModel(Model):
             tuple(weights),
         )
 
+    def weighted_members(self) -> list[tuple[Model, float]]:
+        return list(zip(self.members, self.weights, strict=True))
+
+    @property
+    def module_loss(self) -> None:
+        return None
+
     def module(self, member: int = 0) -> nn.Sequential:
         """Return the ensemble as plain PyTorch: scaled features in, the weighted mean of the class
         probabilities or of the scaled values out.

@@ -6,7 +6,10 @@ import logging
 import math
 import shutil
 import time
+from dataclasses import dataclass
 from typing import Protocol
+
+from torch import Tensor
 
 from mlplab.errors import StateError
 from mlplab.io.files import DISK_FULL
@@ -17,7 +20,7 @@ from mlplab.runs.resume_checks import machine_changes
 from mlplab.runs.signals import Interrupted, name
 from mlplab.settings import Tracking
 from mlplab.training import Callback, FrameRecorder, Group, Session
-from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
+from mlplab.training.checkpoint import Tree, capture, pack_rows, restore, unpack_rows
 
 MAX_SAVE_TIME_FRACTION = 0.01
 """Upper limit for the fraction of training time spent on saves every `checkpoint_seconds`."""
@@ -32,6 +35,15 @@ class SignalSource(Protocol):
 
     @property
     def received(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a checkpoint stores: the state between two steps, and the records of new evaluations."""
+
+    epoch: int
+    state: Tree
+    records: list[dict[str, Tensor]]
 
 
 class CheckpointCallback(Callback):
@@ -106,29 +118,38 @@ class CheckpointCallback(Callback):
 
     def save(self, session: Session, group: Group) -> None:
         """Save now, unless this step is saved already. Raises StorageError if the disk is full."""
-        step = group.stepper.step
+        step = self.step_of(session, group)
         if self.checkpoints is None or step == self._saved_step:
             return
         start = time.monotonic()
-        session.read(group)
-        rows = group.history_buffer.rows
-        recorded = self.recorder.state() if self.recorder else None
+        content = self.content(session, group)
         try:
-            self.checkpoints.save(
-                step,
-                group.stepper.epoch,
-                {"loop": capture(group), "recorder": recorded},
-                pack_rows(rows[self.saved :]),
-                self.elapsed,
-            )
+            self.checkpoints.save(step, content.epoch, content.state, content.records, self.elapsed)
         except OSError as error:
             raise _with_free_space(error, self.checkpoints) from error
-        self.saved, self._saved_step = len(rows), step
+        self._saved_step = step
+        self.count_saved(session, group)
         duration = time.monotonic() - start
         self._next_save = self._deadline(
             self.seconds and max(self.seconds, duration / MAX_SAVE_TIME_FRACTION)
         )
         session.notify("on_checkpoint")
+
+    def step_of(self, session: Session, group: Group) -> int:
+        """The step that names a checkpoint, which no other state of the training has."""
+        return group.stepper.step
+
+    def content(self, session: Session, group: Group) -> Content:
+        """Return what a checkpoint of the present state stores."""
+        session.read(group)
+        recorded = self.recorder.state() if self.recorder else None
+        state = {"loop": capture(group), "recorder": recorded}
+        records = pack_rows(group.history_buffer.rows[self.saved :])
+        return Content(group.stepper.epoch, state, records)
+
+    def count_saved(self, session: Session, group: Group) -> None:
+        """Called when all evaluations read so far are saved."""
+        self.saved = len(group.history_buffer.rows)
 
     def close(self) -> None:
         """Close the checkpoint files."""
@@ -149,8 +170,15 @@ class CheckpointCallback(Callback):
                 f"The checkpoint of step {saved.step} does not belong to this training:"
                 f" {type(error).__name__}: {error}"
             ) from error
-        self.saved, self._saved_step = len(group.history_buffer.rows), group.stepper.step
+        self.saved = len(group.history_buffer.rows)
+        self.continue_from(saved, group)
+
+    def continue_from(self, saved: Saved, group: Group) -> None:
+        """Continue the clock and the files of a checkpoint that was restored; `group` is one that
+        trains as all others do.
+        """
         manifest = saved.manifest
+        self._saved_step = saved.step
         self.elapsed_before = ComputeTime(
             float(manifest["elapsed"]), float(manifest.get("cpu_elapsed", 0.0))
         )

@@ -16,7 +16,6 @@ import numpy as np
 from mlplab.data.tabular.cell_errors import first_row
 from mlplab.errors import DataError
 from mlplab.model.ensemble import Ensemble
-from mlplab.model.packed import PackedModel
 from mlplab.runs.ensemble_intervals import EnsembleIntervals
 from mlplab.runs.run import Run
 
@@ -75,7 +74,7 @@ class Predictor:
         import pandas as pd
 
         preprocessing = self.runs[0].preprocessing
-        has_spread = len(self.runs) > 1 or isinstance(self.runs[0].model, PackedModel)
+        has_spread = len(self.runs) > 1 or len(self.runs[0].model.weighted_members()) > 1
         mean, spread = self.scores(frame, source)
         if preprocessing.task.classifies:
             columns: dict[str, np.ndarray] = {

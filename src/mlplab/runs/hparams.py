@@ -69,7 +69,7 @@ def final_tags(names: Sequence[str]) -> list[str]:
 
 
 def _split_and_metrics(names: Sequence[str]) -> tuple[str, list[str]]:
-    split = "val" if "val/loss" in names else "train"
+    split = "val" if any(name.startswith("val/") for name in names) else "train"
     return split, [name.partition("/")[2] for name in names if name.startswith(f"{split}/")]
 
 

@@ -27,6 +27,7 @@ class Selected:
     weight: float
     epoch: int
     score: float  # on validation, lower is better
+    fold: int | None = None  # of a cross-validation, in which a member has a network for each fold
 
 
 def member_settings(settings: Settings, overrides: Sequence[str], seed: int) -> Settings:
@@ -68,6 +69,7 @@ def read_ensemble(
     if metadata.get("format") != FORMAT:
         raise ValueError(f"the format is {metadata.get('format')!r}, not {FORMAT!r}")
     models, weights = [], []
+    settings_of: dict[tuple[str, ...], Settings] = {}
     for index, one in enumerate(json.loads(metadata["ensemble"])):
         prefix = f"{index}."
         state = {
@@ -75,7 +77,9 @@ def read_ensemble(
             for name, tensor in tensors.items()
             if name.startswith(prefix)
         }
-        chosen = member_settings(settings, one["overrides"], settings.seed)
-        models.append(Model.of_state(chosen, preprocessing, state))
+        lines = tuple(one["overrides"])
+        if lines not in settings_of:
+            settings_of[lines] = member_settings(settings, lines, settings.seed)
+        models.append(Model.of_state(settings_of[lines], preprocessing, state))
         weights.append(float(one["weight"]))
     return PackedModel.of_members(models, weights)

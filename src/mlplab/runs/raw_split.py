@@ -18,7 +18,7 @@ def raw_rows_of_run(folder: Path, settings: Settings, split: str) -> RawRows:
     Raises DataError if there is no such split, the data changed since the training, or it is train
     or val of a fold, whose rows are not stored.
     """
-    is_fold = isinstance(settings.validation, KFold)
+    is_fold = isinstance(settings.validation, KFold) and settings.ensemble is None
     if is_fold and split != "test":
         raise DataError(f"{folder} is a fold, of which only the test split can be explained.")
     if settings.debug is not None:

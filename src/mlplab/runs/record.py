@@ -118,36 +118,37 @@ class Record(Callback):
     def finish(
         self,
         outcome: Outcome,
-        module: nn.Sequential,
-        last: nn.Sequential,
+        num_parameters: int,
         device: torch.device,
         spent: ComputeTime,
         exact: bool = True,
         stopped_by: int | None = None,
         health: Sequence[Mapping[str, object]] = (),
+        population: int = 1,
     ) -> dict[str, object]:
-        """Write the weights, then the summary, which marks the run as ended; return the summary.
+        """Write the summary, which marks a run as ended that has its weights; return it.
 
-        `module` has the best weights, `last` those of the last step, `spent` is the time of
-        training. `exact` is False if the run
-        was resumed under other conditions; `stopped_by` is the number of the signal that stopped
-        it, and `health` are the findings of the diagnosis.
+        `spent` is the time of training. `exact` is False if the run was resumed under other
+        conditions; `stopped_by` is the number of the signal that stopped it, `population` the
+        number of networks that trained, and `health` are the findings of the diagnosis.
         """
-        write_weights(
-            self.folder, module.state_dict(), last.state_dict(), self.preprocessing.to_json()
-        )
         # an interrupted run may be resumed, which writes its final scalars
         if self.events is not None and outcome.status != "interrupted":
             _write_final_scalars(self.events, outcome)
-        num_parameters = sum(p.numel() for p in module.parameters())
         summary = {
-            **summarize(self.settings, outcome, num_parameters, spent, str(device), 1),
+            **summarize(self.settings, outcome, num_parameters, spent, str(device), population),
             **({} if exact else {"resume_exact": False}),
             **({} if stopped_by is None else {"signal": stopped_by}),
             **({"health": list(health)} if health else {}),
         }
         _end(self.folder, summary)
         return summary
+
+    def write_weights(self, best: nn.Module, last: nn.Module) -> None:
+        """Write the best weights and those of the last step, before `finish`."""
+        write_weights(
+            self.folder, best.state_dict(), last.state_dict(), self.preprocessing.to_json()
+        )
 
     def fail(self, trace: str) -> None:
         """Record that the run raised: write the trace and the status `failed`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,19 +96,25 @@ class TrainingProcess:
 
     def train(self, session: Session, name: str, quiet: bool) -> tuple[Outcome, int | None]:
         """Train until the end or a signal; return the outcome and the signal that ended it."""
-        stopped_by = None
         total = max(session.groups[0].population.early_stopping.last_step_K.tolist())
         with Progress(total, name, quiet=quiet, unit="steps") as bar:
             session.callbacks.append(ProgressCallback(bar))
-            # from now on a signal takes effect between two steps
-            self.signals.raise_immediately = False
-            try:
-                self.signals.check()
-                session.run()
-            except KeyboardInterrupt as stop:
-                stopped_by = getattr(stop, "signal", None)
+            _, stopped_by = self.until_stopped(session.run)
         outcome = session.outcomes()[0]
         return outcome, stopped_by if outcome.status == "interrupted" else None
+
+    def until_stopped(self, train: Callable[[], None]) -> tuple[bool, int | None]:
+        """Call `train`, which a signal stops between two steps; return whether it was stopped, and
+        the signal.
+        """
+        # from now on a signal takes effect between two steps
+        self.signals.raise_immediately = False
+        try:
+            self.signals.check()
+            train()
+        except KeyboardInterrupt as stop:
+            return True, getattr(stop, "signal", None)
+        return False, None
 
 
 def create_run_folder(settings: Settings, path: Path | None) -> RunFolder:

@@ -15,12 +15,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import Loss
+from mlplab.network.layout import Layout
 from mlplab.stacking import select
 from mlplab.task import Task
 from mlplab.training.evaluation import outputs
@@ -77,15 +80,14 @@ def calibrated(population: Population) -> tuple[Population, list[float] | None]:
     early_stopping = copy.copy(population.early_stopping)
     best = early_stopping.best
     theta_KP = divided_by(
-        population, best.theta_KP, torch.tensor(temperatures, dtype=torch.float64)
+        population.network.layout, best.theta_KP, torch.tensor(temperatures, dtype=torch.float64)
     )
     early_stopping.best = dataclasses.replace(best, theta_KP=theta_KP)
     return dataclasses.replace(population, early_stopping=early_stopping), temperatures
 
 
-def divided_by(population: Population, theta_KP: Tensor, temperature_K: Tensor) -> Tensor:
+def divided_by(layout: Layout, theta_KP: Tensor, temperature_K: Tensor) -> Tensor:
     """Return the weights of networks whose outputs are divided by these temperatures: [K, P]."""
-    layout = population.network.layout
     is_normalized = any(
         entry.name == "norm_scale" and entry.layer == layout.num_layers - 1
         for entry in layout.entries
@@ -130,16 +132,27 @@ def fit_temperature(loss: Loss, outputs_NC: Tensor, y_N: Tensor, metric_eps: flo
     The log loss is never above that at T = 1, also if probabilities are clipped at `metric_eps`, as
     in the metric of a training in single precision. 1 if an output is not finite.
     """
-    if len(y_N) == 0 or not bool(outputs_NC.isfinite().all()):
+    if not bool(outputs_NC.isfinite().all()):
+        return 1.0
+    return temperature_of(partial(hits, loss, outputs_NC, y_N), len(y_N), metric_eps)
+
+
+def temperature_of(
+    hits_of: Callable[[Tensor], Tensor], num_rows: int, metric_eps: float = EPS
+) -> float:
+    """Return the temperature as `fit_temperature` does; `hits_of` returns what `hits` does for
+    temperatures [G], and may be a mean over several networks that share them.
+    """
+    if num_rows == 0:
         return 1.0
     low, high = -MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE
     best = 0.0
     for _ in range(REFINEMENTS):
         # 0 stays a candidate, so that nothing can get worse
         grid_G = torch.cat([torch.tensor([0.0, best]), torch.linspace(low, high, GRID)]).double()
-        hit_GN = _hits(loss, outputs_NC, y_N, grid_G.exp())
+        hit_GN = hits_of(grid_G.exp())
         log_loss_G, metric_G = (-hit_GN.clamp(min=eps).log().mean(1) for eps in (EPS, metric_eps))
-        objective_G = len(y_N) * log_loss_G.masked_fill(metric_G > metric_G[0], torch.inf)
+        objective_G = num_rows * log_loss_G.masked_fill(metric_G > metric_G[0], torch.inf)
         deviation_G = torch.where(grid_G > 0, DEVIATION_ABOVE, DEVIATION_BELOW)
         objective_G += (grid_G / deviation_G).square() / 2
         best = float(grid_G[objective_G.argmin()])
@@ -148,8 +161,8 @@ def fit_temperature(loss: Loss, outputs_NC: Tensor, y_N: Tensor, metric_eps: flo
     return math.exp(best)
 
 
-def _hits(loss: Loss, outputs_NC: Tensor, y_N: Tensor, temperatures_G: Tensor) -> Tensor:
-    """The probability of the right class at each temperature, [G, N]."""
+def hits(loss: Loss, outputs_NC: Tensor, y_N: Tensor, temperatures_G: Tensor) -> Tensor:
+    """Return the probability of the right class at each temperature, [G, N]."""
     values = [
         loss.predict((outputs_NC / temperature).unsqueeze(0))[0].gather(-1, y_N[:, None])
         for temperature in temperatures_G

@@ -14,7 +14,7 @@ import torch
 
 from mlplab import metrics
 from mlplab.data.preparation.debugging import few_examples
-from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
+from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds, prepare_held_out
 from mlplab.data.preparation.grouping import with_groups
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import Loss, resolve_auto_loss
@@ -88,7 +88,7 @@ def data_key(settings: Settings) -> str:
     """What determines the prepared data of these settings, of all folds together."""
     seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
     kfold = settings.validation if isinstance(settings.validation, KFold) else None
-    fold_spec = (kfold.folds, kfold.repeats) if kfold else None
+    fold_spec = (kfold.folds, kfold.repeats, trains_all_folds(settings)) if kfold else None
     dataset = settings.dataset
     units = settings.loss.original_units
     return repr((type(dataset), dataset, seed, units, fold_spec, settings.grouping))
@@ -100,6 +100,9 @@ def _prepare_folds(settings: Settings, kfold: KFold | None) -> list[Prepared]:
     if kfold is None:
         prepared = prepare(settings.dataset, settings.seed, target_scaling_default=scale_targets)
         return with_groups([prepared], settings.grouping)
+    if trains_all_folds(settings):
+        whole = prepare_held_out(settings.dataset, settings.seed, kfold, scale_targets)
+        return with_groups([whole], settings.grouping)
     if kfold.fold is None:
         raise IncompatibleSettingsError(
             "A single run trains one fold: set validation.fold=0, for example. `mlplab train` and"
@@ -109,6 +112,12 @@ def _prepare_folds(settings: Settings, kfold: KFold | None) -> list[Prepared]:
         settings.dataset, settings.seed, kfold, target_scaling_default=scale_targets
     )
     return with_groups(folds, settings.grouping)
+
+
+def trains_all_folds(settings: Settings) -> bool:
+    """Whether this is a packed ensemble, whose members train on every fold."""
+    kfold = settings.validation
+    return settings.ensemble is not None and isinstance(kfold, KFold) and kfold.fold is None
 
 
 def _num_bytes(folds: Sequence[Prepared]) -> int:
@@ -197,7 +206,8 @@ def _check_fit(settings: Settings, prepared: Prepared, loss: Loss) -> None:
             f"The loss does not fit the data: loss={settings.choice('loss')} {reason}"
             f" (dataset={settings.choice('dataset')})."
         )
-    scales_temperature(settings.training, prepared.task, prepared.val is not None)
+    has_val = prepared.val is not None or prepared.held_out is not None
+    scales_temperature(settings.training, prepared.task, has_val)
     monitor, names = settings.training.monitor, ("auto", *metrics.names_for(prepared.task.kind))
     if monitor not in names:
         raise IncompatibleSettingsError(

@@ -16,12 +16,12 @@ from mlplab.data import folding
 from mlplab.data.feature_groups import FeatureGroups
 from mlplab.data.input_features import InputFeatures, resolve
 from mlplab.data.scaling import Scaler, fit_scaler, identity
-from mlplab.data.splitting import split_rows
+from mlplab.data.splitting import split_rows, with_val_in_train
 from mlplab.data.table import SPLITS, Dataset, Floats, Ints, Table
 from mlplab.data.tabular.data_report import DataReport
 from mlplab.data.tabular.encoder import Encoder
 from mlplab.data.tabular.raw_table import RawTable, Split
-from mlplab.data.tabular.table_builder import split_and_encode, split_folds
+from mlplab.data.tabular.table_builder import groups_of_folds, split_and_encode, split_folds
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 from mlplab.randomness import numpy_generator
@@ -53,13 +53,15 @@ class Examples:
 
     def real(self) -> Examples:
         """Return the examples without padding rows."""
-        if self.mask is None:
-            return self
+        return self if self.mask is None else self.take(self.mask)
+
+    def take(self, rows: NDArray[Any]) -> Examples:
+        """Return some rows, by their numbers or a mask, as examples that are no padding."""
         return Examples(
-            self.x[self.mask],
-            self.y[self.mask],
-            self.weights[self.mask] if self.weights is not None else None,
-            columns=self.columns[self.mask] if self.columns is not None else None,
+            self.x[rows],
+            self.y[rows],
+            self.weights[rows] if self.weights is not None else None,
+            columns=self.columns[rows] if self.columns is not None else None,
         )
 
 
@@ -77,6 +79,8 @@ class Prepared:
         input_features: from (encoded) columns to features, if some are computed.
         groups: from scaled features to the inputs of the network, if it embeds some of them.
         report: observations about the file, if the data comes from one.
+        held_out: of a cross-validated ensemble, the positions in the train split of the rows that
+            each fold holds out.
         test_rows: in a cross-validation, the row numbers of the fold's test split in the table.
     """
 
@@ -96,6 +100,7 @@ class Prepared:
     input_features: InputFeatures | None = None
     target_bounds: Floats | None = None
     groups: FeatureGroups | None = None
+    held_out: tuple[Ints, ...] | None = None
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -186,6 +191,57 @@ def prepare_folds(
     return [
         replace(fold, test_rows=rows["test"], **{name: padded[name][i] for name in SPLITS})
         for i, (fold, rows) in enumerate(zip(folds, rows_of_folds, strict=True))
+    ]
+
+
+def prepare_held_out(
+    dataset: Dataset, seed: int, kfold: KFold, target_scaling_default: bool
+) -> Prepared:
+    """Return the data of a cross-validated ensemble: the test split of the dataset, and all other
+    rows as its train split, with the positions that each fold holds out.
+
+    All folds share encoder and scalers, which see no row of test. Raises DataError if the table
+    cannot be split or folded.
+    """
+    seed = seed if dataset.seed is None else dataset.seed
+    table: Any = made_table(dataset, seed)
+    split_rng, fold_rng = (numpy_generator(seed, name) for name in ("split", "folds"))
+    data_hash, groups = table.content_hash(), None
+    if isinstance(table, Table):
+        fractions = {"val": dataset.val, "test": dataset.test}
+        rows = with_val_in_train(split_rows(table, fractions, split_rng))
+        whole = _scaled_splits(table, rows, dataset, target_scaling_default, data_hash)
+    else:
+        tabular = cast(TabularDataset, dataset)
+        groups = groups_of_folds(table, tabular)
+        split = split_and_encode(table, tabular, split_rng, val_trains=True)
+        rows = dict(split.rows)
+        whole = _scaled_raw_splits(table, split, dataset, target_scaling_default, data_hash)
+    held_out = folding.held_out_rows(
+        folding.TrainRows.of(table, rows["train"]),
+        None if groups is None else groups[rows["train"]],
+        kfold,
+        fold_rng,
+    )
+    return replace(whole, held_out=tuple(held_out))
+
+
+def in_folds(whole: Prepared) -> list[Prepared]:
+    """Return the data of each fold of a cross-validated ensemble, padded to equal shapes: its val
+    split is what it holds out, its train split all other rows.
+    """
+    assert whole.held_out is not None
+    train, numbers_N = whole.train, np.arange(len(whole.train))
+    padded = [
+        folding.pad_to_same_length([train.take(rows) for rows in of_folds])
+        for of_folds in (
+            [np.setdiff1d(numbers_N, held_out) for held_out in whole.held_out],
+            whole.held_out,
+        )
+    ]
+    return [
+        replace(whole, train=fold, val=held_out, test=None)
+        for fold, held_out in zip(*padded, strict=True)
     ]
 
 

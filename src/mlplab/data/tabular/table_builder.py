@@ -13,6 +13,7 @@ import numpy as np
 from mlplab.data.folding import held_out_rows, with_test_rows
 from mlplab.data.input_features import COLUMN
 from mlplab.data.scaling import Scaler, fit_scaler, identity
+from mlplab.data.splitting import with_val_in_train
 from mlplab.data.table import SPLITS, DataFrame, Floats, Ints
 from mlplab.data.tabular import roles
 from mlplab.data.tabular.cells import without_markers
@@ -171,8 +172,11 @@ def _targets(frame: DataFrame, names: Sequence[str], task: str, source: str) -> 
     return values_NT, Task("regression", num_targets=len(names)), ()
 
 
-def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Generator) -> Split:
-    """Split the rows, inspect the table, fit encoder and scaler on train, and encode all rows.
+def split_and_encode(
+    table: RawTable, dataset: TabularDataset, rng: np.random.Generator, val_trains: bool = False
+) -> Split:
+    """Split the rows, inspect the table, fit encoder and scaler on train, and encode all rows. With
+    `val_trains`, the rows of val are rows of train.
 
     Each column is removed from the table's frame once it is encoded. Raises DataError if the rows
     cannot be split or a column cannot be encoded.
@@ -180,6 +184,8 @@ def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Ge
     if table.given_split is not None:
         _check_trained_classes(table, table.given_split)
     rows = _split_rows(table, dataset, rng)
+    if val_trains:
+        rows = with_val_in_train(rows)
     seed = int(rng.integers(2**31))
     encoder = fit_encoder(
         table.frame, rows["train"], table.columns, dataset, seed, table.target_formats
@@ -194,12 +200,7 @@ def split_folds(
 
     All folds have the same number of features. Raises DataError if the table cannot be folded.
     """
-    if dataset.time_column is not None:
-        raise DataError(
-            "validation=kfold cannot be combined with dataset.time_column: folds would train on"
-            " rows that are later than those they are tested on."
-        )
-    groups = group_codes(table, dataset.group_column) if dataset.group_column is not None else None
+    groups = groups_of_folds(table, dataset)
     seed = int(rng.integers(2**31))
     rows_of_folds = [
         _split_rows(with_test_rows(table, test), dataset, rng)
@@ -218,6 +219,20 @@ def split_folds(
         _encoded(table, rows, encoder, dataset, report)
         for rows, encoder in zip(rows_of_folds, encoders, strict=True)
     ]
+
+
+def groups_of_folds(table: RawTable, dataset: TabularDataset) -> np.ndarray | None:
+    """Return the group of each row, which folds do not divide; None without groups. Raises
+    DataError if the rows are in order of time.
+    """
+    if dataset.time_column is not None:
+        raise DataError(
+            "validation=kfold cannot be combined with dataset.time_column: folds would train on"
+            " rows that are later than those they are tested on."
+        )
+    if dataset.group_column is None:
+        return None
+    return np.asarray(group_codes(table, dataset.group_column))
 
 
 def _split_rows(

@@ -1,0 +1,179 @@
+"""The results of an ensemble: its model, its metrics, and its files.
+
+Shapes: N rows, C classes or targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mlplab import metrics
+from mlplab.data.table import SPLITS
+from mlplab.ensembles.calibration import calibrated
+from mlplab.ensembles.networks import Packed
+from mlplab.ensembles.training import PackedTraining, Selection
+from mlplab.ensembles.validation_rows import ValidationRows
+from mlplab.errors import NotFiniteError
+from mlplab.io.files import write_json
+from mlplab.model.packed import PackedModel
+from mlplab.runs.evaluate import Rows
+from mlplab.runs.packed_weights import Selected, write_ensemble
+from mlplab.task import Task
+from mlplab.training.history import History
+from mlplab.training.outcome import Logged, Outcome
+from mlplab.training.time_limit import TIME_LIMIT
+
+FILE = "ensemble.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """The model of the best selection, its networks, and its predictions on validation."""
+
+    model: PackedModel
+    selected: list[Selected]
+    scores_NC: np.ndarray
+    temperature: float | None
+
+    @classmethod
+    def of(cls, packed: Packed) -> Result:
+        """Return the result of a training. Raises NotFiniteError if no member has finite
+        predictions.
+        """
+        training = packed.training
+        if training.best is None:
+            raise NotFiniteError(
+                f"None of the {len(training.overrides)} members of the ensemble has finite"
+                " predictions on the validation rows: all of them diverged. Lower learning rates,"
+                " such as optimizer.lr=0.001, are stable."
+            )
+        best, temperature = calibrated(training.best, training.val, packed.settings.training)
+        model, selected = _model(training, best)
+        return cls(model, selected, _scores(best, training.val), temperature)
+
+    @property
+    def num_members(self) -> int:
+        """The number of members that are selected."""
+        return len({one.member for one in self.selected})
+
+
+def _model(training: PackedTraining, best: Selection) -> tuple[PackedModel, list[Selected]]:
+    """The model of a selection, and its networks: of each candidate one for each fold."""
+    networks = [
+        (one, model, weight / len(one.models), fold)
+        for one, weight in best.chosen
+        for fold, model in enumerate(one.models)
+    ]
+    selected = [
+        Selected(
+            one.member,
+            tuple(training.overrides[one.member]),
+            weight,
+            one.epochs[fold],
+            one.score,
+            fold if len(one.models) > 1 else None,
+        )
+        for one, _, weight, fold in networks
+    ]
+    models = [model for _, model, *_ in networks]
+    return PackedModel.of_members(models, [one.weight for one in selected]), selected
+
+
+def _scores(best: Selection, val: ValidationRows) -> np.ndarray:
+    """What the ensemble predicts for the validation rows, out of fold if there are folds."""
+    return np.asarray(sum(weight * val.predictions(one.models) for one, weight in best.chosen))
+
+
+def outcome_of(
+    packed: Packed, result: Result, history: History, stopped: bool, folder: Path
+) -> Outcome:
+    """Return how the training ended; its weights are those of the strongest member."""
+    training, model = packed.training, result.model
+    outcomes = packed.session.outcomes(metrics=False)
+    reason = f"{result.num_members} of {len(training.overrides)} members selected"
+    limited = [one.reason for one in outcomes if one.reason.startswith(TIME_LIMIT)]
+    if stopped:
+        reason = f"interrupted in epoch {packed.epoch}; so far {reason}"
+    elif limited:
+        reason = f"{limited[0]}; {reason}"
+    best_epoch = training.best.epoch if training.best else 0
+    return Outcome(
+        "interrupted" if stopped else "done",
+        reason,
+        max(one.epochs for one in outcomes),
+        max(one.steps for one in outcomes),
+        best_epoch,
+        best_epoch * packed.steps_per_epoch,
+        history,
+        _metrics(packed, result, folder),
+        model.theta_KP[0],
+        {},
+        model.theta_KP[0],
+        {},
+        Logged(),
+        result.temperature,
+    )
+
+
+def _metrics(packed: Packed, result: Result, folder: Path) -> dict[str, float]:
+    prepared, val = packed.member.prepared, packed.training.val
+    measured: dict[str, float] = {}
+    for split in SPLITS:
+        if split == "val" and prepared.held_out is not None:
+            values = _measure(result.scores_NC, val.y, val.task)
+        elif getattr(prepared, split) is not None:
+            rows = Rows.of_split(prepared, split, folder)
+            values = _measure(result.model.scores(rows.x_NF)[0], rows.y, rows.task)
+        else:
+            continue
+        measured |= {f"{split}/{name}": value for name, value in values.items()}
+    return measured
+
+
+def _measure(scores_NC: np.ndarray, y: np.ndarray, task: Task) -> dict[str, float]:
+    values = metrics.final_metrics(task.kind, torch.tensor(scores_NC)[None], torch.tensor(y)[None])
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def write_results(folder: Path, packed: Packed, result: Result) -> int:
+    """Write the weights and ensemble.json; return the number of parameters of the model."""
+    write_ensemble(folder / "weights.safetensors", result.model, result.selected)
+    write_json(folder / FILE, _document(packed.training))
+    return sum(one.theta_KP.numel() for one in result.model.members)
+
+
+def _document(training: PackedTraining) -> dict[str, object]:
+    """The sample, the members' scores on validation, and the selection over time."""
+    weights: dict[int, float] = {}
+    for chosen, weight in training.best.chosen if training.best else ():
+        weights[chosen.member] = weights.get(chosen.member, 0.0) + weight
+    return {
+        "version": VERSION,
+        "metric": training.metric,
+        "members": [
+            {
+                "member": number,
+                "overrides": list(lines),
+                "score": one.score if (one := training.candidates.get(number)) else None,
+                "epoch": one.epoch if one else None,
+                "weight": weights.get(number, 0.0),
+                "retired": number in training.retired,
+            }
+            for number, lines in enumerate(training.overrides)
+        ],
+        "selections": [
+            {
+                "epoch": one.epoch,
+                "score": one.score,
+                "best_member": one.best_member,
+                "in_training": one.in_training,
+                "weights": [list(entry) for entry in one.weights],
+            }
+            for one in training.history
+        ],
+    }
