@@ -19,6 +19,9 @@ BAG_SHARE = 0.5
 MIN_SIZE = 4
 """Different candidates that each bag's ensemble has at least."""
 
+SHRINKAGE = 200
+"""The validation rows at which the selection counts as much as equal weights."""
+
 Score = Callable[[np.ndarray], np.ndarray]
 """The score of predictions [M, N, C], lower is better: [M]."""
 
@@ -49,9 +52,13 @@ def greedy(
 
 def bagged(scores_MNC: np.ndarray, score: Score, seed: int, bags: int = NUM_BAGS) -> np.ndarray:
     """Return the weight of each candidate, float64 [M]: the mean over bags, each a random half of
-    the candidates with a greedy ensemble of its own.
+    the candidates with a greedy ensemble of its own, shrunk towards equal weights of the better
+    half of the candidates:
 
-    Bags limit how closely the weights fit a small validation split (Caruana et al. 2004, 2.3).
+        weight = n / (n + SHRINKAGE) * bags + SHRINKAGE / (n + SHRINKAGE) * equal
+
+    for n rows. Both limit how closely the weights fit a small validation split (bags: Caruana et
+    al. 2004, 2.3).
     """
     num = len(scores_MNC)
     size = max(1, round(BAG_SHARE * num))
@@ -61,4 +68,9 @@ def bagged(scores_MNC: np.ndarray, score: Score, seed: int, bags: int = NUM_BAGS
         indices = np.sort(rng.permutation(num)[:size])
         counts = greedy(scores_MNC[indices], score, min_size=MIN_SIZE)
         weights_M[indices] += counts / counts.sum() / bags
+    alone_M = np.nan_to_num(score(scores_MNC), nan=np.inf)
+    better = np.argsort(alone_M, kind="stable")[: max(1, num // 2)]
+    share = scores_MNC.shape[1] / (scores_MNC.shape[1] + SHRINKAGE)
+    weights_M *= share
+    weights_M[better] += (1 - share) / len(better)
     return weights_M

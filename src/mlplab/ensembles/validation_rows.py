@@ -49,12 +49,17 @@ class ValidationRows:
         """The number of networks of a member."""
         return len(self.rows)
 
+    def inputs(self, models: Sequence[Model]) -> list[np.ndarray]:
+        """Return the inputs [N, G] of the networks of a member, one for each fold."""
+        pairs = zip(models, self.x_NF, strict=True)
+        return [model.preprocessing.inputs(x_NF) for model, x_NF in pairs]
+
     def predictions(self, models: Sequence[Model]) -> np.ndarray:
         """Return what the networks of a member predict, [N, C]; not finite where one is not."""
         return self.mean(
             [
-                model.scores(x_NF, allow_nan=True)[0]
-                for model, x_NF in zip(models, self.x_NF, strict=True)
+                model.scores(inputs_NG, allow_nan=True)[0]
+                for model, inputs_NG in zip(models, self.inputs(models), strict=True)
             ]
         )
 

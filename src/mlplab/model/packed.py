@@ -6,21 +6,23 @@ Shapes: N rows, F features, C classes, T targets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mlplab.losses import Loss
+from mlplab.model.input_module import input_module
 from mlplab.model.model import Model
 
 
 @dataclass(frozen=True, eq=False)
 class PackedModel(Model):
-    """The weighted mean of the predictions of `members`, which share their preprocessing.
+    """The weighted mean of the predictions of `members`.
 
-    The inherited weights are those of the member with the largest weight.
+    They share their preprocessing up to the scaled features; each makes the inputs of its network
+    of these. The inherited weights are those of the member with the largest weight.
     """
 
     members: tuple[Model, ...] = ()
@@ -31,7 +33,7 @@ class PackedModel(Model):
         """Return the model of these members, each a model of one network; weights sum to 1."""
         first = members[int(np.argmax(weights))]
         return cls(
-            first.preprocessing,
+            replace(first.preprocessing, groups=None),
             first.network,
             first.loss,
             first.theta_KP,
@@ -43,6 +45,12 @@ class PackedModel(Model):
 
     def weighted_members(self) -> list[tuple[Model, float]]:
         return list(zip(self.members, self.weights, strict=True))
+
+    @property
+    def needs_double(self) -> bool:
+        groups = [member.preprocessing.groups for member in self.members]
+        has_bins = any(one is not None and one.has_bins for one in groups)
+        return has_bins or any(member.needs_double for member in self.members)
 
     @property
     def module_loss(self) -> None:
@@ -58,9 +66,11 @@ class PackedModel(Model):
         self, scaled_NF: np.ndarray, source: str = "x", first: int = 0, allow_nan: bool = False
     ) -> np.ndarray:
         """Predict as `Model.scores` does, with the mean as the only member: [1, N, C or T]."""
-        members = [model.scores(scaled_NF, source, first, allow_nan) for model in self.members]
-        weighted = zip(self.weights, members, strict=True)
-        return np.asarray(sum(weight * scores_1NC for weight, scores_1NC in weighted))
+        total_1NC = 0.0
+        for model, weight in self.weighted_members():
+            inputs_NG = model.preprocessing.inputs(scaled_NF)
+            total_1NC = total_1NC + weight * model.scores(inputs_NG, source, first, allow_nan)
+        return np.asarray(total_1NC)
 
 
 class WeightedMean(nn.Module):
@@ -68,13 +78,17 @@ class WeightedMean(nn.Module):
 
     def __init__(self, members: Sequence[Model], weights: Sequence[float]) -> None:
         super().__init__()
+        self.inputs = nn.ModuleList([input_module(one.preprocessing.groups) for one in members])
         self.networks = nn.ModuleList([model.module() for model in members]).eval()
         self.losses: list[Loss] = [model.loss for model in members]
         self.weights = list(weights)
 
     def forward(self, x_NF: Tensor) -> Tensor:
+        dtype = next(self.networks.parameters()).dtype
         predictions = [
-            weight * loss.predict(network(x_NF).unsqueeze(0))[0].double()
-            for weight, loss, network in zip(self.weights, self.losses, self.networks, strict=True)
+            weight * loss.predict(network(inputs(x_NF).to(dtype)).unsqueeze(0))[0].double()
+            for weight, loss, inputs, network in zip(
+                self.weights, self.losses, self.inputs, self.networks, strict=True
+            )
         ]
         return torch.stack(predictions).sum(0)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mlplab.data.feature_groups import FeatureGroups
 from mlplab.io.files import weights_bytes, write_bytes_atomic
 from mlplab.model.model import Model
 from mlplab.model.packed import PackedModel
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.settings import Settings
 
-FORMAT = "mlplab-ensemble-1"
+FORMAT = "mlplab-ensemble-2"
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,17 @@ def write_ensemble(path: Path, model: PackedModel, selected: Sequence[Selected])
         for index, member in enumerate(model.members)
         for name, tensor in member.module().state_dict().items()
     }
+    groups = [member.preprocessing.groups for member in model.members]
+    distinct = list(dict.fromkeys(groups))  # members with equal embeddings have equal bins
+    facts = [
+        {**asdict(one), "groups": distinct.index(of_member)}
+        for one, of_member in zip(selected, groups, strict=True)
+    ]
     metadata = {
         "format": FORMAT,
         "preprocessing": model.preprocessing.to_json(),
-        "ensemble": json.dumps([asdict(one) for one in selected]),
+        "feature_groups": json.dumps([one and one.to_dict() for one in distinct]),
+        "ensemble": json.dumps(facts),
     }
     write_bytes_atomic(path, weights_bytes(tensors, metadata))
 
@@ -68,6 +76,11 @@ def read_ensemble(
     """
     if metadata.get("format") != FORMAT:
         raise ValueError(f"the format is {metadata.get('format')!r}, not {FORMAT!r}")
+    num_features = len(preprocessing.feature_names)
+    of_groups = [
+        replace(preprocessing, groups=one and FeatureGroups.from_dict(one, num_features))
+        for one in json.loads(metadata["feature_groups"])
+    ]
     models, weights = [], []
     settings_of: dict[tuple[str, ...], Settings] = {}
     for index, one in enumerate(json.loads(metadata["ensemble"])):
@@ -80,6 +93,6 @@ def read_ensemble(
         lines = tuple(one["overrides"])
         if lines not in settings_of:
             settings_of[lines] = member_settings(settings, lines, settings.seed)
-        models.append(Model.of_state(settings_of[lines], preprocessing, state))
+        models.append(Model.of_state(settings_of[lines], of_groups[one["groups"]], state))
         weights.append(float(one["weight"]))
     return PackedModel.of_members(models, weights)
