@@ -153,8 +153,7 @@ def _from_yaml(name: str, node: object, source: str) -> Dimension:
         return Dimension(name, tuple(text(value) for value in node), when=when)
     if not isinstance(node, str):
         raise ConfigError(
-            f"`{source}.{name}` is neither a list of values nor a string such as"
-            " interval(0.1,1)."
+            f"`{source}.{name}` is neither a list of values nor a string such as interval(0.1,1)."
         )
     override = parse_overrides([f"{name.lstrip('$')}={node}"])[0]
     if not override.is_sweep_override():

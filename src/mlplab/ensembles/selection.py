@@ -50,10 +50,16 @@ def greedy(
     return np.bincount(chosen[:best_size], minlength=len(scores_MNC))
 
 
-def bagged(scores_MNC: np.ndarray, score: Score, seed: int, bags: int = NUM_BAGS) -> np.ndarray:
+def bagged(
+    scores_MNC: np.ndarray,
+    score: Score,
+    seed: int,
+    num_members: int | None = None,
+    bags: int = NUM_BAGS,
+) -> np.ndarray:
     """Return the weight of each candidate, float64 [M]: the mean over bags, each a random half of
     the candidates with a greedy ensemble of its own, shrunk towards equal weights of the better
-    half of the candidates:
+    half of the members, whose latest candidates are the first `num_members` (None: all):
 
         weight = n / (n + SHRINKAGE) * bags + SHRINKAGE / (n + SHRINKAGE) * equal
 
@@ -68,8 +74,8 @@ def bagged(scores_MNC: np.ndarray, score: Score, seed: int, bags: int = NUM_BAGS
         indices = np.sort(rng.permutation(num)[:size])
         counts = greedy(scores_MNC[indices], score, min_size=MIN_SIZE)
         weights_M[indices] += counts / counts.sum() / bags
-    alone_M = np.nan_to_num(score(scores_MNC), nan=np.inf)
-    better = np.argsort(alone_M, kind="stable")[: max(1, num // 2)]
+    alone_M = np.nan_to_num(score(scores_MNC[:num_members]), nan=np.inf)
+    better = np.argsort(alone_M, kind="stable")[: max(1, len(alone_M) // 2)]
     share = scores_MNC.shape[1] / (scores_MNC.shape[1] + SHRINKAGE)
     weights_M *= share
     weights_M[better] += (1 - share) / len(better)
