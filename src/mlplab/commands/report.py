@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
 from mlplab.commands.table_output import (
@@ -17,7 +18,9 @@ from mlplab.extras import require
 from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
 
-ENSEMBLE_FILE = "ensemble.json"
+if TYPE_CHECKING:
+    from mlplab.pictures.study import Study
+    from mlplab.runs.run import Run
 
 OPTIONS: Options = {
     "--gif": {
@@ -82,12 +85,6 @@ def report(arguments: Sequence[str]) -> int:
         print_table(read_sweep_results(args.folder).results, args)
         return 0
     if folder_kind == "run":
-        if (args.folder / ENSEMBLE_FILE).is_file():
-            raise ConfigError(
-                f"{args.folder} holds a packed ensemble, which has no report of one network."
-                f" {ENSEMBLE_FILE} lists its members and their weights, and `mlplab explain"
-                f" {args.folder}` shows what it uses."
-            )
         from mlplab.sweeps.open_job import add_frames
 
         require("Drawing", "pictures", "matplotlib")
@@ -138,9 +135,14 @@ def report_run(
     from mlplab.pictures.rendering.drawing import draw_all
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit
+    from mlplab.runs import ensemble_document
     from mlplab.runs.frames_file import has_frames, missing_frames
 
+    if gif and (folder / ensemble_document.FILE).is_file():
+        raise ConfigError(f"{folder} holds a packed ensemble, of which there is no animation.")
     run, study = revisit(folder, needs_frames=gif)
+    if study.ensemble is not None:
+        return _report_ensemble(run, study, quiet)
     page = write_page(run, study) if has_frames(folder) else None
     if page is None and not quiet:
         note(f"{missing_frames(folder)} The pictures show the final network.")
@@ -165,6 +167,24 @@ def report_run(
                 lambda done, total: bar.update(0, in_progress=done / total),
             )
         files.append(folder / "animation.gif")
+        print(files[-1])
+    return files
+
+
+def _report_ensemble(run: Run, study: Study, quiet: bool) -> list[Path]:
+    """Write the pictures and the page of a packed ensemble, on both grounds."""
+    from mlplab.pictures.gallery import pictures
+    from mlplab.pictures.rendering.drawing import draw_all
+    from mlplab.playback.ensemble_page import write_ensemble_page
+
+    files = []
+    with Progress(2 * len(pictures()), "pictures", quiet=quiet, unit="pictures") as bar:
+        for dark in (False, True):
+            for file, _ in draw_all(study, run.folder / "pictures", dark):
+                files.append(file)
+                bar.update(len(files))
+    files.append(write_ensemble_page(run, study))
+    if not quiet:
         print(files[-1])
     return files
 

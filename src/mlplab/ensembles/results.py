@@ -15,20 +15,17 @@ from mlplab import metrics
 from mlplab.data.table import SPLITS
 from mlplab.ensembles.calibration import calibrated
 from mlplab.ensembles.networks import Packed
-from mlplab.ensembles.training import PackedTraining, Selection
+from mlplab.ensembles.training import Candidate, PackedTraining, Selection
 from mlplab.ensembles.validation_rows import ValidationRows
 from mlplab.errors import NotFiniteError
-from mlplab.io.files import write_json
 from mlplab.model.packed import PackedModel
+from mlplab.runs.ensemble_document import EnsembleDocument, MemberEntry, SelectionEntry
 from mlplab.runs.evaluate import Rows
 from mlplab.runs.packed_weights import Selected, write_ensemble
 from mlplab.task import Task
 from mlplab.training.history import History
 from mlplab.training.outcome import Logged, Outcome
 from mlplab.training.time_limit import TIME_LIMIT
-
-FILE = "ensemble.json"
-VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -143,37 +140,48 @@ def _measure(scores_NC: np.ndarray, y: np.ndarray, task: Task) -> dict[str, floa
 def write_results(folder: Path, packed: Packed, result: Result) -> int:
     """Write the weights and ensemble.json; return the number of parameters of the model."""
     write_ensemble(folder / "weights.safetensors", result.model, result.selected)
-    write_json(folder / FILE, _document(packed.training))
+    document(packed, folder).write(folder)
     return sum(one.theta_KP.numel() for one in result.model.members)
 
 
-def _document(training: PackedTraining) -> dict[str, object]:
-    """The sample, the members' scores on validation, and the selection over time."""
+def document(packed: Packed, folder: Path) -> EnsembleDocument:
+    """The sample, the members by themselves, and the selection over time."""
+    training = packed.training
     weights: dict[int, float] = {}
     for chosen, weight in training.best.chosen if training.best else ():
         weights[chosen.member] = weights.get(chosen.member, 0.0) + weight
+    members = []
+    for number, lines in enumerate(training.overrides):
+        one = training.candidates.get(number)
+        members.append(
+            MemberEntry(
+                number,
+                tuple(lines),
+                one.score if one else None,
+                one.epoch if one else None,
+                weights.get(number, 0.0),
+                number in training.retired,
+                _member_metrics(packed, one, folder) if one else {},
+            )
+        )
+    selections = [
+        SelectionEntry(one.epoch, one.score, one.best_member, one.in_training, one.weights)
+        for one in training.history
+    ]
+    return EnsembleDocument(training.metric, tuple(members), tuple(selections))
+
+
+def _member_metrics(packed: Packed, one: Candidate, folder: Path) -> dict[str, float]:
+    """The metrics of a member by itself, on val and test; those that are finite."""
+    val, prepared = packed.training.val, packed.member.prepared
+    measured = {"val": _measure(one.scores_NC, val.y, val.task)}
+    if prepared.test is not None:
+        rows = Rows.of_split(prepared, "test", folder)
+        scores = [model.scores(rows.x_NF, allow_nan=True)[0] for model in one.models]
+        measured["test"] = _measure(np.mean(scores, axis=0), rows.y, rows.task)
     return {
-        "version": VERSION,
-        "metric": training.metric,
-        "members": [
-            {
-                "member": number,
-                "overrides": list(lines),
-                "score": one.score if (one := training.candidates.get(number)) else None,
-                "epoch": one.epoch if one else None,
-                "weight": weights.get(number, 0.0),
-                "retired": number in training.retired,
-            }
-            for number, lines in enumerate(training.overrides)
-        ],
-        "selections": [
-            {
-                "epoch": one.epoch,
-                "score": one.score,
-                "best_member": one.best_member,
-                "in_training": one.in_training,
-                "weights": [list(entry) for entry in one.weights],
-            }
-            for one in training.history
-        ],
+        f"{split}/{name}": value
+        for split, values in measured.items()
+        for name, value in values.items()
+        if np.isfinite(value)
     }

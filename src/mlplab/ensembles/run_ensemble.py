@@ -31,7 +31,7 @@ from mlplab.runs.run_training import TrainingProcess, create_run_folder
 from mlplab.settings import Settings
 from mlplab.terminal.output import announce
 from mlplab.terminal.progress import Progress
-from mlplab.training import Callback, DataCache, Session
+from mlplab.training import Callback, DataCache, PreparedMember, Session
 from mlplab.training.time_limit import TIME_LIMIT, TimeLimit, reopen
 
 OnResult = Callable[[Run], None]
@@ -137,12 +137,33 @@ def _train_and_record(
             exact,
             stopped_by,
             population=len(packed.training.networks),
+            more={"members": settings.ensemble, "members_selected": result.num_members},
         )
         log.info("%s: %s", outcome.status, outcome.reason)
         run = Run(folder, settings, summary, outcome.history, result.model)
-        if on_result is not None:
-            on_result(run)
+        try:
+            if on_result is not None:
+                on_result(run)
+        finally:  # a result that nobody reads has pictures, too
+            if stopped_by is None and process.signals.received is None:
+                # the results are written; a signal can only cost pictures
+                process.signals.raise_immediately = True
+                _draw(run, member, record, log, quiet)
         return run
+
+
+def _draw(
+    run: Run, member: PreparedMember, record: Record, log: logging.Logger, quiet: bool
+) -> None:
+    """Draw the pictures of a finished ensemble, if the tracking level has pictures."""
+    if run.settings.tracking.level != "full" or record.events is None:
+        return
+    from mlplab.pictures.rendering.final_figures import FinalFigures
+    from mlplab.pictures.run_study import study_of_ensemble
+
+    with contextlib.suppress(KeyboardInterrupt):
+        study = study_of_ensemble(run, member)
+        FinalFigures(run.folder, record.events, log).draw(study, quiet)
 
 
 def _checkpointer(

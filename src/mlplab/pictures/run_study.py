@@ -7,9 +7,10 @@ import numpy as np
 from mlplab.errors import PlaybackError
 from mlplab.io.reading import read_json, reading
 from mlplab.pictures.study import Study
+from mlplab.runs.ensemble_document import FILE, EnsembleDocument
 from mlplab.runs.frames_file import load_frames
 from mlplab.runs.run import Run
-from mlplab.training import Frames, prepare_members
+from mlplab.training import Frames, PreparedMember, prepare_members
 
 
 def study_of(run: Run, needs_frames: bool = True) -> Study:
@@ -32,7 +33,23 @@ def study_of(run: Run, needs_frames: bool = True) -> Study:
             f"The data of {folder} changed since it was trained"
             f" (dataset={run.settings.choice('dataset')}): its pictures cannot be drawn."
         )
+    if run.settings.ensemble is not None:
+        return study_of_ensemble(run, member)
     return Study(member.settings, member.prepared, frames, best_frame, run.history)
+
+
+def study_of_ensemble(run: Run, member: PreparedMember) -> Study:
+    """Return the study of a packed ensemble; `member` has its data. Raises PlaybackError if the
+    folder lacks the list of the members.
+    """
+    document = EnsembleDocument.read(run.folder)
+    if document is None:
+        raise PlaybackError(
+            f"{run.folder} lacks {FILE}, which lists the members of the ensemble: they cannot be"
+            f" drawn."
+        )
+    ensemble = run.model, document
+    return Study(member.settings, member.prepared, _final_frame(run), 0, run.history, ensemble)
 
 
 def _final_frame(run: Run) -> Frames:

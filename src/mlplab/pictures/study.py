@@ -24,6 +24,7 @@ from mlplab.network.layout import LayerViews
 from mlplab.network.mlp import MLP, Buffers
 from mlplab.pictures.colors import palette
 from mlplab.pictures.plane import Floats, Plane, fit_plane
+from mlplab.runs.ensemble_document import EnsembleDocument
 from mlplab.settings import Settings
 from mlplab.training import Frames, History
 
@@ -57,6 +58,13 @@ class Study:
     frames: Frames
     best_frame: int
     history: History
+    ensemble: tuple[Model, EnsembleDocument] | None = None
+    """The model of a packed ensemble, which is drawn at its only frame, and its members."""
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the predictions are those of one network, whose units can be drawn."""
+        return self.ensemble is None
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
@@ -168,6 +176,8 @@ class Study:
 
         Class probabilities [R, N, C], or values in the original units of the target [R, N, T].
         """
+        if self.ensemble is not None:
+            return np.repeat(self.ensemble[0].scores(x_NF, allow_nan=True), len(rows), axis=0)
         frames = self.frames.at(rows)
         model = Model.of(self.settings, self.preprocessing, frames.theta_RP, frames.buffers)
         return model.scores(x_NF, allow_nan=True)

@@ -39,9 +39,9 @@ def page(run: Run, study: Study) -> str:
         _ASSETS,
         "page.html",
         name=run.settings.name,
-        facts=_facts(run) + _calibration(study),
+        facts=facts_of(run) + calibration_of(study),
         health=health_lines(run.summary, run.folder),
-        explanation=_explanation(run.folder),
+        explanation=explanation_of(run.folder),
         command=repeat_command(run),
         config=yaml_text(run.settings.config),
         playground=link,
@@ -61,8 +61,8 @@ def repeat_command(run: Run) -> str:
     return train_command(overrides, flags)
 
 
-def _calibration(study: Study) -> str:
-    """The calibration error of a classifier, next to that of a calibrated one."""
+def calibration_of(study: Study) -> str:
+    """Return the calibration error of a classifier, next to that of a calibrated one."""
     if not study.classifies:
         return ""
     points, probabilities_NC = study.evaluate(study.best_frame)
@@ -77,7 +77,7 @@ def _accuracies(run: Run) -> tuple[str, ...]:
     return names if accuracy_flatters(*map(run.metrics.get, names)) else names[:1]
 
 
-def _explanation(folder: Path) -> dict[str, object] | None:
+def explanation_of(folder: Path) -> dict[str, object] | None:
     """Return the pictures of what `mlplab explain` wrote and the slices that it named; None if it
     wrote nothing.
     """
@@ -94,7 +94,8 @@ def _explanation(folder: Path) -> dict[str, object] | None:
     return {"lines": slice_lines(read_json(folder / EXPLAIN_FILE)), **encoded}
 
 
-def _facts(run: Run) -> str:
+def facts_of(run: Run) -> str:
+    """Return the status of a run, its length, its size, and its first metrics."""
     names = [
         name
         for name in (*_accuracies(run), "test/rmse", "test/loss", "val/accuracy", "val/rmse")

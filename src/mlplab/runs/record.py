@@ -125,12 +125,14 @@ class Record(Callback):
         stopped_by: int | None = None,
         health: Sequence[Mapping[str, object]] = (),
         population: int = 1,
+        more: Mapping[str, object] | None = None,
     ) -> dict[str, object]:
         """Write the summary, which marks a run as ended that has its weights; return it.
 
         `spent` is the time of training. `exact` is False if the run was resumed under other
         conditions; `stopped_by` is the number of the signal that stopped it, `population` the
-        number of networks that trained, and `health` are the findings of the diagnosis.
+        number of networks that trained, `health` are the findings of the diagnosis, and `more` are
+        further entries.
         """
         # an interrupted run may be resumed, which writes its final scalars
         if self.events is not None and outcome.status != "interrupted":
@@ -140,6 +142,7 @@ class Record(Callback):
             **({} if exact else {"resume_exact": False}),
             **({} if stopped_by is None else {"signal": stopped_by}),
             **({"health": list(health)} if health else {}),
+            **(more or {}),
         }
         _end(self.folder, summary)
         return summary

@@ -131,7 +131,9 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
             else None
         ),
         (
-            f"one of {summary['population']} trained together"
+            f"{summary['members_selected']} of {summary['members']} members selected"
+            if "members_selected" in summary
+            else f"one of {summary['population']} trained together"
             if (summary.get("population") or 1) > 1
             else None
         ),

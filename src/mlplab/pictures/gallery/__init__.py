@@ -12,6 +12,8 @@ _FIRST = (
     "weights",
     "hidden",
     "curves",
+    "members",
+    "selection",
     "confusion",
     "roc",
     "residuals",

@@ -16,7 +16,7 @@ LINE_STYLES = {
 }
 
 
-@picture(applies=lambda study: len(study.history) > 0)
+@picture(applies=lambda study: study.has_network and len(study.history) > 0)
 def curves(study: Study, frame: int) -> Figure:
     """Loss and metric of the train and validation splits over the epochs, with the best epoch."""
     history = study.history

@@ -32,7 +32,7 @@ MAX_VALUES = 4_000_000
 Colors: TypeAlias = dict[int, tuple[float, float, float, float]]
 
 
-@picture(applies=lambda study: len(study.history) > 0)
+@picture(applies=lambda study: study.has_network and len(study.history) > 0)
 def health(study: Study, frame: int) -> Figure:
     """Flat and dead units, gradient norms, update ratios and weight distributions of each layer
     over the training.

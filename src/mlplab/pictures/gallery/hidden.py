@@ -20,7 +20,7 @@ MAX_LAYERS = 4
 MAX_LINES = 8
 
 
-@picture(moving=True, applies=lambda study: study.has_hidden)
+@picture(moving=True, applies=lambda study: study.has_network and study.has_hidden)
 def hidden(study: Study, frame: int) -> Figure:
     """The space after each hidden layer, the zero lines of the next layer in two dimensions, and
     the score of a linear model.

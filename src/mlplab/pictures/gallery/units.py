@@ -31,7 +31,7 @@ TEXT, SMALL = 11.5, 10.5  # points; eight units fill a slide
 NAME_LINES = {(12, 3): TEXT, (17, 4): 8.0}  # characters in a line of a name, lines -> points
 
 
-@picture(moving=True)
+@picture(moving=True, applies=lambda study: study.has_network)
 def units(study: Study, frame: int) -> Figure:
     """The network as a diagram: units show their output over the plane, lines the weights (width:
     magnitude, color: sign).

@@ -14,7 +14,7 @@ COLUMNS, FEW = 8, 5  # images in a row, also if they fill at most two rows
 SIZE = 1.05  # of an image, in inches
 
 
-@picture()
+@picture(applies=lambda study: study.has_network)
 def weights(study: Study, frame: int) -> Figure | None:
     """The weights of the units of the first layer as images: what each of them looks for."""
     side = None if study.network.layers[0].blocks else image_side(study.prepared.input_names)

@@ -56,18 +56,20 @@ class FinalFigures:
 
     def draw(self, study: Study, quiet: bool = False) -> None:
         """Draw everything; without matplotlib, only what does not need it."""
-        with safely(self.log, "the graph"):
-            tensorboard_extras.network_graph(self.events, study)
+        if study.has_network:
+            with safely(self.log, "the graph"):
+                tensorboard_extras.network_graph(self.events, study)
         with safely(self.log, "precision and recall"):
             tensorboard_extras.recall_curves(
                 self.events, study, int(study.frames.step[study.best_frame])
             )
         if not installed("matplotlib"):
             return
-        with safely(self.log, "the projector's vectors"):
-            tensorboard_extras.vectors(self.folder, study)
+        if study.has_network:
+            with safely(self.log, "the projector's vectors"):
+                tensorboard_extras.vectors(self.folder, study)
         drawn = self._pictures(study, quiet)
-        if self.draws_images:
+        if self.draws_images and study.has_network:
             self._images(study, drawn)
 
     def _pictures(self, study: Study, quiet: bool) -> dict[str, bytes]:
