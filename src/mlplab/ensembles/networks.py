@@ -44,6 +44,8 @@ class Packed:
         overrides = [
             ranges.sample(settings.seed, member) for member in range(settings.ensemble or 0)
         ]
+        config = {**settings.config, "ensemble_ranges": ranges.stored()}
+        settings = dataclasses.replace(settings, ensemble_ranges=ranges.stored(), config=config)
         [single] = prepare_members([settings], DataCache() if cache is None else cache)
         whole = single.prepared
         if whole.held_out is not None:

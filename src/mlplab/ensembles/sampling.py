@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,19 @@ SHARED_TRAINING_KEYS = ("calibration", "monitor", "time_limit")
 
 @dataclass(frozen=True)
 class Ranges:
-    """What members sample: a value for each dimension of `space`, beside the overrides `fixed`.
+    """What members sample: a value for each dimension of `ranges`, beside the values `fixed`.
 
     The share `unchanged` of the members samples nothing: they have the settings of the ensemble.
     """
 
     unchanged: float
-    fixed: tuple[str, ...]
-    space: tuple[Dimension, ...]
+    fixed: Mapping[str, object]
+    ranges: Mapping[str, object]
+
+    @cached_property
+    def space(self) -> list[Dimension]:
+        """The dimensions, each after those in its conditions. Raises ConfigError."""
+        return dimensions_of(self.ranges, SOURCE)
 
     def sample(self, seed: int, member: int) -> list[str]:
         """Return the overrides of a member. The share of a key's range at which its value is
@@ -47,29 +53,45 @@ class Ranges:
         """
         if math.floor((member + 1) * self.unchanged) > math.floor(member * self.unchanged):
             return []
+        fixed = [f"{key}={yaml_line(value, json.dumps)}" for key, value in self.fixed.items()]
         params = choose(self.space, lambda one: one.at(_share(one, seed, member)))
-        return [*self.fixed, *trial_overrides(params, SOURCE)]
+        return [*fixed, *trial_overrides(params, SOURCE)]
+
+    def stored(self) -> dict[str, object]:
+        """Return the form that the configuration of the run stores: with it, a resumed run samples
+        the same, whatever was typed and whatever a later version ships.
+        """
+        return {
+            "version": VERSION,
+            "unchanged": self.unchanged,
+            "fixed": dict(self.fixed),
+            "ranges": dict(self.ranges),
+        }
 
 
 def load_ranges(changes: object, typed: Sequence[str]) -> Ranges:
     """Return the shipped ranges with the user's changes, without keys and groups that were typed.
 
-    `changes` is a mapping of keys to ranges, the path of a YAML file, or None. Raises ConfigError.
+    `changes` is a mapping of keys to ranges, the path of a YAML file, or None; or what `stored`
+    returned, which is complete. Raises ConfigError.
     """
-    shipped = _read(shipped_folder() / "ensemble.yaml")
-    user = _user(changes)
+    default, user = _read(shipped_folder() / "ensemble.yaml"), _user(changes)
+    if isinstance(changes, Mapping) and "version" in changes:
+        default, user = user, _user(None)
     keys = {key_of(line) for line in typed}
-    names = {**shipped["fixed"], **shipped["ranges"]}
+    names = {**default["fixed"], **default["ranges"]}
     parts: dict[str, dict[str, Any]] = {}
     for name, other in (("fixed", "ranges"), ("ranges", "fixed")):
-        default = {k: v for k, v in shipped[name].items() if not _is_typed(k, keys, names)}
-        merged = {**default, **user[name]}
+        kept = {k: v for k, v in default[name].items() if not _is_typed(k, keys, names)}
+        merged = {**kept, **user[name]}
         parts[name] = {k: v for k, v in merged.items() if k in user[name] or k not in user[other]}
     for key in (*parts["fixed"], *parts["ranges"]):
         _check_variable(str(key))
-    fixed = tuple(f"{key}={yaml_line(value, json.dumps)}" for key, value in parts["fixed"].items())
-    unchanged = user.get("unchanged", shipped["unchanged"])
-    return Ranges(unchanged, fixed, tuple(dimensions_of(parts["ranges"], SOURCE)))
+    loaded = Ranges(
+        user.get("unchanged", default.get("unchanged", 0.0)), parts["fixed"], parts["ranges"]
+    )
+    loaded.sample(0, 0)  # tells mistakes in the ranges now
+    return loaded
 
 
 def _share(dimension: Dimension, seed: int, member: int) -> float:
@@ -121,6 +143,8 @@ def _user(changes: object) -> dict[str, Any]:
             f"`{SOURCE}` is a YAML file, or a mapping such as"
             " {optimizer.lr: 'tag(log,interval(0.001,0.01))'}."
         )
+    if "version" in changes:
+        return _checked(dict(changes), f"`{SOURCE}`")
     return {"fixed": {}, "ranges": dict(changes)}
 
 
@@ -130,16 +154,20 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"`{SOURCE} = {path}`: there is no such file.")
     with reading(path):
         content = parse_yaml(path.read_text())
+    return _checked(content, str(path))
+
+
+def _checked(content: object, source: str) -> dict[str, Any]:
     keys = {"version", "unchanged", "fixed", "ranges"}
     if not isinstance(content, dict) or content.get("version") != VERSION or set(content) - keys:
         raise ConfigError(
-            f"{path} needs `version: {VERSION}`, and of the keys unchanged, fixed and ranges those"
+            f"{source} needs `version: {VERSION}`, and of the keys unchanged, fixed and ranges those"
             " that it changes; configs/ensemble.yaml is an example."
         )
     content = {"fixed": {}, "ranges": {}, **{k: v for k, v in content.items() if v is not None}}
     if not isinstance(content["fixed"], dict) or not isinstance(content["ranges"], dict):
-        raise ConfigError(f"{path}: `fixed` and `ranges` are mappings of keys to values.")
+        raise ConfigError(f"{source}: `fixed` and `ranges` are mappings of keys to values.")
     share = content.get("unchanged", 0.0)
     if not isinstance(share, (int, float)) or not 0 <= share <= 1:
-        raise ConfigError(f"{path}: `unchanged` is {share!r}, but it is a share from 0 to 1.")
+        raise ConfigError(f"{source}: `unchanged` is {share!r}, but it is a share from 0 to 1.")
     return content
