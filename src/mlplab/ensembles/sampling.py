@@ -87,9 +87,8 @@ def load_ranges(changes: object, typed: Sequence[str]) -> Ranges:
         parts[name] = {k: v for k, v in merged.items() if k in user[name] or k not in user[other]}
     for key in (*parts["fixed"], *parts["ranges"]):
         _check_variable(str(key))
-    loaded = Ranges(
-        user.get("unchanged", default.get("unchanged", 0.0)), parts["fixed"], parts["ranges"]
-    )
+    unchanged = user.get("unchanged", default.get("unchanged", 0.0))
+    loaded = Ranges(unchanged, parts["fixed"], parts["ranges"])
     loaded.sample(0, 0)  # tells mistakes in the ranges now
     return loaded
 
@@ -161,8 +160,8 @@ def _checked(content: object, source: str) -> dict[str, Any]:
     keys = {"version", "unchanged", "fixed", "ranges"}
     if not isinstance(content, dict) or content.get("version") != VERSION or set(content) - keys:
         raise ConfigError(
-            f"{source} needs `version: {VERSION}`, and of the keys unchanged, fixed and ranges those"
-            " that it changes; configs/ensemble.yaml is an example."
+            f"{source} needs `version: {VERSION}`, and of the keys unchanged, fixed and ranges"
+            " those that it changes; configs/ensemble.yaml is an example."
         )
     content = {"fixed": {}, "ranges": {}, **{k: v for k, v in content.items() if v is not None}}
     if not isinstance(content["fixed"], dict) or not isinstance(content["ranges"], dict):
