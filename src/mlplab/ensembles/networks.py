@@ -116,8 +116,9 @@ def _networks(
     """The networks of the members, of each one for each fold; all have the data of the ensemble's
     own seed.
     """
+    choices: dict[str, object] = {}
     members = [
-        _uncalibrated(member_settings(settings, lines, (settings.seed + member) % 2**32))
+        _uncalibrated(member_settings(settings, lines, (settings.seed + member) % 2**32, choices))
         for member, lines in enumerate(overrides)
     ]
     kfold = settings.validation

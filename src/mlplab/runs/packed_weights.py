@@ -31,14 +31,18 @@ class Selected:
     fold: int | None = None  # of a cross-validation, in which a member has a network for each fold
 
 
-def member_settings(settings: Settings, overrides: Sequence[str], seed: int) -> Settings:
-    """Return the settings of a member: those of the ensemble with its sampled overrides."""
+def member_settings(
+    settings: Settings, overrides: Sequence[str], seed: int, choices: dict[str, object]
+) -> Settings:
+    """Return the settings of a member: those of the ensemble with its sampled overrides. `choices`
+    are those of groups that members share, see `apply_overrides`.
+    """
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import apply_overrides
 
     config = {**settings.config, "ensemble": None, "ensemble_ranges": None, "seed": seed}
     source = (settings.folder or Path("outputs")) / "config.yaml"
-    built = build(apply_overrides(config, overrides, source), False)
+    built = build(apply_overrides(config, overrides, source, choices), False)
     return replace(built, dataset=settings.dataset, folder=settings.folder)
 
 
@@ -83,6 +87,7 @@ def read_ensemble(
     ]
     models, weights = [], []
     settings_of: dict[tuple[str, ...], Settings] = {}
+    choices: dict[str, object] = {}
     for index, one in enumerate(json.loads(metadata["ensemble"])):
         prefix = f"{index}."
         state = {
@@ -92,7 +97,7 @@ def read_ensemble(
         }
         lines = tuple(one["overrides"])
         if lines not in settings_of:
-            settings_of[lines] = member_settings(settings, lines, settings.seed)
+            settings_of[lines] = member_settings(settings, lines, settings.seed, choices)
         models.append(Model.of_state(settings_of[lines], of_groups[one["groups"]], state))
         weights.append(float(one["weight"]))
     return PackedModel.of_members(models, weights)
