@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from mlplab.config.override_lines import key_of
 from mlplab.ensembles.training import Candidate, PackedTraining, Round, Selection
 from mlplab.errors import CheckpointError, StateError
 from mlplab.runs.checkpoint_callback import CheckpointCallback, Content
 from mlplab.runs.checkpoints import Checkpoints, Saved
+from mlplab.runs.resume_checks import RESUMABLE_KEYS
 from mlplab.runs.signals import Signals
 from mlplab.settings import Tracking
 from mlplab.training import Group, Session
@@ -42,8 +44,10 @@ class PackedCheckpoints(CheckpointCallback):
         self._saved_epoch = 0
 
     def after_selection(self, session: Session) -> None:
-        """Save if a checkpoint by epochs is due."""
-        if self.every is not None and self.training.epoch >= self._saved_epoch + self.every:
+        """Save if a checkpoint is due, and stop the training after a signal."""
+        if self.should_pause(session, session.groups[0]):
+            self.on_pause(session, session.groups[0])
+        elif self.every is not None and self.training.epoch >= self._saved_epoch + self.every:
             self.save(session, session.groups[0])
 
     def step_of(self, session: Session, group: Group) -> int:
@@ -104,7 +108,7 @@ def _check_members(
 ) -> None:
     """Raise CheckpointError if the members differ from those of the checkpoint."""
     stored = tree["ensemble"]["overrides"]
-    if stored != [list(lines) for lines in training.overrides]:
+    if list(map(_fixed, stored)) != list(map(_fixed, training.overrides)):
         raise CheckpointError(
             f"The checkpoint of step {step} has members with other hyperparameters: the ranges that"
             " they are sampled from have changed. Restore `ensemble_ranges`, or start a new run"
@@ -116,6 +120,11 @@ def _check_members(
             f"The checkpoint of step {step} groups its members otherwise, as another engine or"
             " version does: continue where it was saved, or start a new run with `mlplab rerun`."
         )
+
+
+def _fixed(lines: Sequence[str]) -> list[str]:
+    """The overrides of a member without keys that may change when a run is resumed."""
+    return [line for line in lines if key_of(line) not in RESUMABLE_KEYS]
 
 
 def _tree(training: PackedTraining) -> Tree:

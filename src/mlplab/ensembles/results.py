@@ -16,11 +16,14 @@ from mlplab.data.table import SPLITS
 from mlplab.ensembles.calibration import calibrated
 from mlplab.ensembles.networks import Packed
 from mlplab.ensembles.training import Candidate, PackedTraining, Selection
-from mlplab.ensembles.validation_rows import ValidationRows
 from mlplab.errors import NotFiniteError
-from mlplab.model.packed import PackedModel
+from mlplab.io.files import write_json
+from mlplab.model.intervals import Predicted, fit_intervals
+from mlplab.model.packed import PackedModel, mixture_deviation
 from mlplab.runs.ensemble_document import EnsembleDocument, MemberEntry, SelectionEntry
 from mlplab.runs.evaluate import Rows
+from mlplab.runs.intervals import BOUNDS, quantile_of
+from mlplab.runs.intervals import FILES as INTERVALS
 from mlplab.runs.packed_weights import Selected, write_ensemble
 from mlplab.task import Task
 from mlplab.training.history import History
@@ -30,11 +33,14 @@ from mlplab.training.time_limit import TIME_LIMIT
 
 @dataclass(frozen=True)
 class Result:
-    """The model of the best selection, its networks, and its predictions on validation."""
+    """The model of the best selection, its networks, and its predictions on validation, out of fold
+    if there are folds, with their deviations if the loss predicts them.
+    """
 
     model: PackedModel
     selected: list[Selected]
     scores_NC: np.ndarray
+    deviations_NT: np.ndarray | None
     temperature: float | None
 
     @classmethod
@@ -51,7 +57,13 @@ class Result:
             )
         best, temperature = calibrated(training.best, training.val, packed.settings.training)
         model, selected = _model(training, best)
-        return cls(model, selected, _scores(best, training.val), temperature)
+        weights = [weight for _, weight in best.chosen]
+        means = [training.val.predictions(one.models) for one, _ in best.chosen]
+        scores_NC = np.asarray(sum(w * mean_NC for w, mean_NC in zip(weights, means, strict=True)))
+        deviations = [training.val.deviations(one.models) for one, _ in best.chosen]
+        has_deviations = all(one is not None for one in deviations)
+        deviations_NT = mixture_deviation(weights, means, deviations) if has_deviations else None
+        return cls(model, selected, scores_NC, deviations_NT, temperature)
 
     @property
     def num_members(self) -> int:
@@ -79,11 +91,6 @@ def _model(training: PackedTraining, best: Selection) -> tuple[PackedModel, list
     ]
     models = [model for _, model, *_ in networks]
     return PackedModel.of_members(models, [one.weight for one in selected]), selected
-
-
-def _scores(best: Selection, val: ValidationRows) -> np.ndarray:
-    """What the ensemble predicts for the validation rows, out of fold if there are folds."""
-    return np.asarray(sum(weight * val.predictions(one.models) for one, weight in best.chosen))
 
 
 def outcome_of(
@@ -141,7 +148,23 @@ def write_results(folder: Path, packed: Packed, result: Result) -> int:
     """Write the weights and ensemble.json; return the number of parameters of the model."""
     write_ensemble(folder / "weights.safetensors", result.model, result.selected)
     document(packed, folder).write(folder)
+    if packed.member.prepared.held_out is not None and not packed.training.val.task.classifies:
+        _write_intervals(folder, packed, result)
     return sum(one.theta_KP.numel() for one in result.model.members)
+
+
+def _write_intervals(folder: Path, packed: Packed, result: Result) -> None:
+    """Calibrate prediction intervals on the predictions out of fold. Those of all networks have
+    smaller errors than those of the folds, so that intervals are rather too wide than too narrow.
+    """
+    prepared, loss = packed.member.prepared, result.model.loss
+    intervals = fit_intervals(
+        Predicted(prepared.train.x, result.scores_NC, result.deviations_NT),
+        packed.training.val.y,
+        quantile_of(loss) is not None,
+        BOUNDS[loss.target_range],
+    )
+    write_json(folder / INTERVALS["val"], intervals.to_dict())
 
 
 def document(packed: Packed, folder: Path) -> EnsembleDocument:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mlplab.ensembles.checkpoint import PackedCheckpoints
@@ -15,6 +16,7 @@ from mlplab.io.links import make_folder, refuse_links
 from mlplab.mirroring.process import mirrored
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.checkpoints import Checkpoints, Saved
+from mlplab.runs.flat_config import all_overrides
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.log import log_to
 from mlplab.runs.record import Record, write_data_report
@@ -78,7 +80,10 @@ def resume_ensemble(
         saved, warnings = find_checkpoint(folder, step)
         if step is None:
             refuse_shorter(folder, saved, settings)
-        packed = Packed.prepare(with_saved_engine(settings, saved, allowed), cache, process)
+        # keys that were typed once are not sampled
+        typed = tuple(all_overrides(folder, settings.overrides))
+        settings = replace(with_saved_engine(settings, saved, allowed), overrides=typed)
+        packed = Packed.prepare(settings, cache, process)
         with log_to(folder) as log:
             for warning in warnings:
                 log.warning(warning)
@@ -213,7 +218,6 @@ def _train(
     def after_selection() -> None:
         bar.update(training.epoch, rows.report(session, record))
         checkpointer.after_selection(session)
-        process.signals.check()
 
     def train() -> None:
         with session.started():
@@ -221,7 +225,8 @@ def _train(
 
     with Progress(packed.max_epochs, packed.settings.name, quiet=quiet) as bar:
         stopped, stopped_by = process.until_stopped(train)
-    if packed.settings.tracking.level != "off":
+    # a signal has saved, and an exception may come from within a step
+    if not stopped and packed.settings.tracking.level != "off":
         checkpointer.save(session, session.groups[0])
     if (stopped or ended_early) and (epoch := packed.epoch) > training.epoch:
         training.select(session, epoch)

@@ -63,6 +63,15 @@ class ValidationRows:
             ]
         )
 
+    def deviations(self, models: Sequence[Model]) -> np.ndarray | None:
+        """Return the standard deviations that the networks of a member predict, [N, T]; None if
+        they predict none.
+        """
+        pairs = zip(models, self.inputs(models), strict=True)
+        deviations = [model.deviations(inputs_NG) for model, inputs_NG in pairs]
+        values = [one[0] for one in deviations if one is not None]
+        return self.mean(values) if len(values) == len(models) else None
+
     def mean(self, values: Sequence[np.ndarray]) -> np.ndarray:
         """Return the mean of the values of each fold for its rows, [N, C]: repeats of a
         cross-validation predict a row several times.

@@ -5,8 +5,9 @@ Shapes: N rows, F features, C classes, T targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,11 +67,39 @@ class PackedModel(Model):
         self, scaled_NF: np.ndarray, source: str = "x", first: int = 0, allow_nan: bool = False
     ) -> np.ndarray:
         """Predict as `Model.scores` does, with the mean as the only member: [1, N, C or T]."""
-        total_1NC = 0.0
-        for model, weight in self.weighted_members():
-            inputs_NG = model.preprocessing.inputs(scaled_NF)
-            total_1NC = total_1NC + weight * model.scores(inputs_NG, source, first, allow_nan)
-        return np.asarray(total_1NC)
+        members = [
+            model.scores(inputs_NG, source, first, allow_nan)
+            for model, inputs_NG in self._with_inputs(scaled_NF)
+        ]
+        weighted = zip(self.weights, members, strict=True)
+        return np.asarray(sum(weight * scores_1NC for weight, scores_1NC in weighted))
+
+    def _with_inputs(self, scaled_NF: np.ndarray) -> Iterator[tuple[Model, np.ndarray]]:
+        """The members, each with the inputs of its network for scaled features."""
+        for model in self.members:
+            yield model, model.preprocessing.inputs(scaled_NF)
+
+    def deviations(self, scaled_NF: np.ndarray) -> np.ndarray | None:
+        """Return the standard deviation of the mixture of the members, [1, N, T]; None if a member
+        predicts none.
+        """
+        deviations = [model.deviations(x_NG) for model, x_NG in self._with_inputs(scaled_NF)]
+        if any(one is None for one in deviations):
+            return None
+        scores = [
+            model.scores(x_NG, allow_nan=True) for model, x_NG in self._with_inputs(scaled_NF)
+        ]
+        return mixture_deviation(self.weights, scores, deviations)
+
+
+def mixture_deviation(
+    weights: Sequence[float], means: Sequence[np.ndarray], deviations: Sequence[Any]
+) -> np.ndarray:
+    """Return the standard deviation of a mixture: of the spread within its parts, and between."""
+    parts = list(zip(weights, means, deviations, strict=True))
+    mean = sum(weight * value for weight, value, _ in parts)
+    variance = sum(w * (np.square(d) + np.square(value - mean)) for w, value, d in parts)
+    return np.asarray(np.sqrt(variance))
 
 
 class WeightedMean(nn.Module):

@@ -93,7 +93,7 @@ def stored_intervals(folder: Path, model: Model, split: str = "val") -> Interval
         intervals = Intervals.from_dict(content)
         preprocessing = model.preprocessing
         sizes = intervals.num_features, len(intervals.scores)
-        if sizes != (len(preprocessing.feature_names), len(preprocessing.target_names)):
+        if sizes != (len(preprocessing.input_names), len(preprocessing.target_names)):
             raise ValueError("its intervals are not those of this network")
     return intervals
 

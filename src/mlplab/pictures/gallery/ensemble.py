@@ -39,7 +39,7 @@ def members(study: Study, frame: int) -> Figure:
     longest = max(map(len, labels), default=1)
     rows = ROW * max(3, len(shown))
     left = 0.35 + 0.073 * min(longest, 64)
-    fig = figure(left + 6.0, rows + 1.6, left=left, bottom=0.95, top=0.6, gap=0.3)
+    fig = figure(left + 6.0, rows + 1.6, left=left, bottom=0.75, top=0.6, gap=0.3)
     weights, scores = fig.subplots(1, 2, sharey=True)
     positions = np.arange(len(shown))[::-1]
     weights.barh(positions, [one.weight for one in shown], color=POSITIVE, height=0.62)
@@ -57,8 +57,9 @@ def members(study: Study, frame: int) -> Figure:
         best = document.sign * min(one.score for one in document.selections)
         scores.axvline(best, color=INK, linewidth=1.1, linestyle="--", label="ensemble")
     scores.set_xlabel(f"{document.metric} on validation")
+    scores.tick_params(axis="y", length=0)
     scores.grid(axis="x", linewidth=0.6, alpha=0.5)
-    scores.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=8)
+    scores.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8)
     count = sum(one.weight > 0 for one in document.members)
     return headline(
         fig,
