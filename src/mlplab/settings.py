@@ -127,8 +127,12 @@ class Settings:
 
     @property
     def grouping(self) -> Grouping:
-        """What the embedding needs to know of the features."""
-        return Grouping() if self.embedding is None else self.embedding.grouping
+        """What the embedding needs to know of the features: nothing for a packed ensemble, whose
+        members have embeddings of their own.
+        """
+        if self.embedding is None or self.ensemble is not None:
+            return Grouping()
+        return self.embedding.grouping
 
     def check_lr_factors(self) -> None:
         """Raise IncompatibleSettingsError if a layer multiplies its learning rate, but the steps of

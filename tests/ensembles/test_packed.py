@@ -7,11 +7,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import mlplab
-from mlplab.ensembles.sampling import load_ranges
+from mlplab import metrics
+from mlplab.ensembles.sampling import _share, load_ranges
 from mlplab.ensembles.selection import bagged, greedy
+from mlplab.ensembles.validation_score import ValidationScore
 from mlplab.errors import ConfigError
+from mlplab.export import files
+from mlplab.runs.ensemble import Predictor
+from mlplab.task import Task
 
 
 def rmse(values_MNC):
@@ -61,16 +67,126 @@ def test_a_sample_is_a_function_of_seed_and_member_and_typed_keys_are_fixed():
     assert not any(line.startswith("optimizer.lr=") for line in samples[0])
 
 
-def test_an_invalid_range_is_refused():
-    with pytest.raises(ConfigError, match="log_uniform"):
-        load_ranges({"optimizer.lr": {"log_uniform": [0, 1]}}, [])
+@pytest.mark.parametrize(
+    ("ranges", "words"),
+    [
+        ({"optimizer.lr": 0.1}, "ensemble_ranges.optimizer.lr"),
+        ({"optimizer.lr": "tag(log,interval(0,1))"}, "above 0"),
+        ({"dataset.scaling": ["standard", "robust_clip"]}, "`dataset.scaling` is the same"),
+        ({"training.monitor": ["f1"]}, "`training.monitor` is the same"),
+        ({"seed": [1, 2]}, "`seed` is the same"),
+        ({"model.width": [1, 2]}, "no key"),
+    ],
+)
+def test_a_range_that_has_no_effect_is_refused(ranges, words):
+    with pytest.raises(ConfigError, match=words):
+        mlplab.run(["dataset=moons", "ensemble=2", f"ensemble_ranges={shown(ranges)}"])
+
+
+def shown(ranges):
+    """The ranges as a user types them, in Hydra's grammar."""
+    return "{" + ", ".join(f"{key}: {node!r}" for key, node in ranges.items()) + "}"
+
+
+def test_a_typed_key_of_a_sampled_group_fixes_the_group():
+    ranges = load_ranges(None, ["embedding.bins=12"])
+    lines = [line for member in range(16) for line in ranges.sample(0, member)]
+
+    assert lines
+    assert not any(line.startswith("embedding") for line in lines)
+
+
+def test_consecutive_members_sample_all_choices_and_all_parts_of_an_interval():
+    ranges = load_ranges({"model.hidden": ["8", "9", "10"], "optimizer.lr": "interval(0,8)"}, [])
+    space = {one.name: one for one in ranges.space}
+    shares = {
+        name: [_share(space[name], 5, member) for member in range(24)]
+        for name in ("model.hidden", "optimizer.lr")
+    }
+
+    for first in range(0, 24, 3):
+        block = [space["model.hidden"].at(s) for s in shares["model.hidden"][first : first + 3]]
+        assert sorted(block) == ["10", "8", "9"]
+    for first in range(0, 24, 8):
+        block = [space["optimizer.lr"].at(s) for s in shares["optimizer.lr"][first : first + 8]]
+        assert sorted(int(value) for value in block) == list(range(8))
+
+
+def test_a_quarter_of_the_members_keeps_the_settings():
+    ranges = load_ranges(None, [])
+    assert sum(not ranges.sample(1, member) for member in range(32)) == 8
+
+
+@pytest.mark.parametrize("rows", [4, 400])
+def test_few_validation_rows_give_equal_weights_of_the_better_half(rows):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(8, rows, 1)) * np.linspace(1, 2, 8)[:, None, None]
+
+    weights_M = bagged(scores, rmse, 0)
+
+    better = np.argsort(rmse(scores))[:4]
+    equal = 1 / 4 * 200 / (rows + 200)
+    assert weights_M.sum() == pytest.approx(1)
+    assert (weights_M[better] >= equal - 1e-12).all()
+    assert (np.delete(weights_M, better) <= rows / (rows + 200)).all()
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_the_score_of_a_mixture_is_the_metric(kind):
+    rng = np.random.default_rng(0)
+    task = Task("classification", 3, 0) if kind == "classification" else Task("regression", 0, 2)
+    scores = rng.dirichlet([1, 1, 1], (4, 30)) if task.classifies else rng.normal(size=(4, 30, 2))
+    y = rng.integers(0, 3, 30) if task.classifies else rng.normal(size=(30, 2))
+    targets = torch.tensor(np.broadcast_to(y, (4, *y.shape)))
+
+    for name in metrics.names_for(kind):
+        if name == "loss":
+            continue
+        score = ValidationScore(name, task, y)
+        expected = score.sign * metrics.final_metric(name, kind, torch.tensor(scores), targets)
+        np.testing.assert_allclose(score(scores), expected, rtol=1e-12)
+        mean = score.of_view(score.view(scores).mean(0, keepdims=True))
+        np.testing.assert_allclose(mean, score(scores.mean(0, keepdims=True)), rtol=1e-12)
+
+
+def test_members_with_embeddings_of_their_own_predict_the_same_everywhere(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 3))
+    y = np.sin(2 * x[:, 0]) + x[:, 1]
+    names = ["none", "piecewise_linear", "plr", "pbld"]
+    ranges = {"embedding": names, "model.hidden": ["8", "8-8"], "training.patience": [5]}
+    lines = ["ensemble=6", "training.epochs=10", "training.batch_size=16", "tracking=off"]
+
+    run = mlplab.fit(x, y, [*lines, f"ensemble_ranges={shown(ranges)}"], folder=tmp_path / "run")
+    loaded = mlplab.load(run.folder)
+
+    members = [one.preprocessing.groups for one in run.model.members]
+    assert len(set(members)) > 2
+    expected = run.predict(x)
+    np.testing.assert_array_equal(loaded.predict(x), expected)
+    scaled_NF = run.preprocessing.features(x)
+    np.testing.assert_allclose(run.model.scores(scaled_NF)[0], expected, rtol=1e-12)
+    assert files.export(Predictor((run,)), "torch", tmp_path / "model") < 1e-6
+
+
+def test_rungs_end_the_worse_members(tmp_path):
+    lines = ["dataset=moons", "ensemble=16", "training.epochs=25", "tracking=off"]
+    run = mlplab.run([*lines, "model.hidden=4"], tmp_path / "run")
+
+    selections = json.loads((run.folder / "ensemble.json").read_text())["selections"]
+    in_training = {one["epoch"]: one["in_training"] for one in selections}
+
+    assert in_training[5] == 16
+    assert in_training[10] == 12
+    assert in_training[15] <= 8
+    assert in_training[25] <= 4
 
 
 def test_an_ensemble_is_one_run(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(150, 3))
     y = (x[:, 0] * x[:, 1] > 0).astype(int)
-    overrides = ["ensemble=4", "training.epochs=12"]
+    overrides = ["ensemble=4", "training.epochs=12", "model.hidden=8"]
 
     run = mlplab.fit(x, y, overrides, folder=tmp_path / "a")
     again = mlplab.fit(x, y, overrides, folder=tmp_path / "b")

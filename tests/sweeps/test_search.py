@@ -17,11 +17,11 @@ from tiers import in_campaign
 
 from mlplab.cli import main
 from mlplab.config.overrides import parse_overrides
+from mlplab.config.search_space import choose, dimensions, trial_overrides
 from mlplab.errors import ConfigError
 from mlplab.sweeps.plan import tracked
 from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.search.definition import default_parallel
-from mlplab.sweeps.search.space import choose, dimensions, trial_overrides
 from mlplab.sweeps.search.study import Study
 
 optuna = pytest.importorskip("optuna")

@@ -18,12 +18,18 @@ from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
 
-def apply_overrides(config: dict[str, object], overrides: Sequence[str], source: Path) -> Composed:
+def apply_overrides(
+    config: dict[str, object],
+    overrides: Sequence[str],
+    source: Path,
+    choices: dict[str, object] | None = None,
+) -> Composed:
     """Return the configuration of `source` with the overrides applied. Raises ConfigError.
 
     The override of a key replaces its value; that of a group replaces the whole group by its new
-    choice.
+    choice. `choices` keeps the composed choices for further calls.
     """
+    choices = {} if choices is None else choices
     plugins.load_installed()
     folders = config_folders([])
     parsed = parse_overrides(overrides)
@@ -37,7 +43,9 @@ def apply_overrides(config: dict[str, object], overrides: Sequence[str], source:
                 " groups and keys, as in optimizer.lr=0.01."
             )
         if key in GROUPS:
-            changed[key] = compose([line]).config[key]
+            if line not in choices:
+                choices[line] = compose([line]).config[key]
+            changed[key] = copy.deepcopy(choices[line])
         else:
             _set_value(changed, key.split("."), override.value(), line, source)
     return Composed(changed, sources=Sources(tuple(overrides)))

@@ -91,5 +91,5 @@ class Root(Component):
     ensemble_ranges: str | Mapping[str, object] | None = anything(
         None,
         "ranges of the hyperparameters of `ensemble`, which replace those of configs/ensemble.yaml:"
-        " a YAML file, or a mapping such as {optimizer.lr: {log_uniform: [0.001, 0.01]}}",
+        " a YAML file, or a mapping such as {optimizer.lr: 'tag(log,interval(0.001,0.01))'}",
     )

@@ -35,7 +35,10 @@ def calibrated(
     if not scales_temperature(training, val.task, has_val=True):
         return selection, None
     outputs = [
-        [model.outputs(x_NF)[0] for model, x_NF in zip(one.models, val.x_NF, strict=True)]
+        [
+            model.outputs(inputs_NG)[0]
+            for model, inputs_NG in zip(one.models, val.inputs(one.models), strict=True)
+        ]
         for one, _ in selection.chosen
     ]
     y_N = torch.from_numpy(val.y)

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlplab.data.feature_groups import Grouping
 from mlplab.data.preparation.examples import Prepared, in_folds
+from mlplab.data.preparation.grouping import with_groups
 from mlplab.ensembles.sampling import load_ranges
 from mlplab.ensembles.training import PackedTraining
 from mlplab.ensembles.validation_rows import ValidationRows
@@ -42,6 +44,8 @@ class Packed:
         overrides = [
             ranges.sample(settings.seed, member) for member in range(settings.ensemble or 0)
         ]
+        config = {**settings.config, "ensemble_ranges": ranges.stored()}
+        settings = dataclasses.replace(settings, ensemble_ranges=ranges.stored(), config=config)
         [single] = prepare_members([settings], DataCache() if cache is None else cache)
         whole = single.prepared
         if whole.held_out is not None:
@@ -89,16 +93,21 @@ class Packed:
         return max(group.population.batches.per_epoch for group in self.session.groups)
 
 
-class _FoldData(DataCache):
-    """The same prepared data for all members: one per fold."""
+class _MemberData(DataCache):
+    """The data of the ensemble, one per fold, with the inputs that the embedding of a member needs;
+    members with equal embeddings share theirs.
+    """
 
     def __init__(self, folds: Sequence[Prepared]) -> None:
         super().__init__()
         self.folds = folds
+        self._of_grouping: dict[Grouping, list[Prepared]] = {}
 
     def prepared(self, settings: Settings) -> Prepared:
-        kfold = settings.validation
-        return self.folds[kfold.fold or 0 if isinstance(kfold, KFold) else 0]
+        kfold, grouping = settings.validation, settings.grouping
+        if grouping not in self._of_grouping:
+            self._of_grouping[grouping] = with_groups(self.folds, grouping)
+        return self._of_grouping[grouping][kfold.fold or 0 if isinstance(kfold, KFold) else 0]
 
 
 def _networks(
@@ -107,8 +116,9 @@ def _networks(
     """The networks of the members, of each one for each fold; all have the data of the ensemble's
     own seed.
     """
+    choices: dict[str, object] = {}
     members = [
-        _uncalibrated(member_settings(settings, lines, (settings.seed + member) % 2**32))
+        _uncalibrated(member_settings(settings, lines, (settings.seed + member) % 2**32, choices))
         for member, lines in enumerate(overrides)
     ]
     kfold = settings.validation
@@ -118,7 +128,7 @@ def _networks(
             for member in members
             for fold in range(len(data))
         ]
-    return prepare_members(members, _FoldData(data))
+    return prepare_members(members, _MemberData(data))
 
 
 def _uncalibrated(member: Settings) -> Settings:

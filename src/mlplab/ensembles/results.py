@@ -200,7 +200,10 @@ def _member_metrics(packed: Packed, one: Candidate, folder: Path) -> dict[str, f
     measured = {"val": _measure(one.scores_NC, val.y, val.task)}
     if prepared.test is not None:
         rows = Rows.of_split(prepared, "test", folder)
-        scores = [model.scores(rows.x_NF, allow_nan=True)[0] for model in one.models]
+        scores = [
+            model.scores(model.preprocessing.inputs(rows.x_NF), allow_nan=True)[0]
+            for model in one.models
+        ]
         measured["test"] = _measure(np.mean(scores, axis=0), rows.y, rows.task)
     return {
         f"{split}/{name}": value

@@ -19,6 +19,9 @@ BAG_SHARE = 0.5
 MIN_SIZE = 4
 """Different candidates that each bag's ensemble has at least."""
 
+SHRINKAGE = 200
+"""The validation rows at which the selection counts as much as equal weights."""
+
 Score = Callable[[np.ndarray], np.ndarray]
 """The score of predictions [M, N, C], lower is better: [M]."""
 
@@ -47,11 +50,21 @@ def greedy(
     return np.bincount(chosen[:best_size], minlength=len(scores_MNC))
 
 
-def bagged(scores_MNC: np.ndarray, score: Score, seed: int, bags: int = NUM_BAGS) -> np.ndarray:
+def bagged(
+    scores_MNC: np.ndarray,
+    score: Score,
+    seed: int,
+    num_members: int | None = None,
+    bags: int = NUM_BAGS,
+) -> np.ndarray:
     """Return the weight of each candidate, float64 [M]: the mean over bags, each a random half of
-    the candidates with a greedy ensemble of its own.
+    the candidates with a greedy ensemble of its own, shrunk towards equal weights of the better
+    half of the members, whose latest candidates are the first `num_members` (None: all):
 
-    Bags limit how closely the weights fit a small validation split (Caruana et al. 2004, 2.3).
+        weight = n / (n + SHRINKAGE) * bags + SHRINKAGE / (n + SHRINKAGE) * equal
+
+    for n rows. Both limit how closely the weights fit a small validation split (bags: Caruana et
+    al. 2004, 2.3).
     """
     num = len(scores_MNC)
     size = max(1, round(BAG_SHARE * num))
@@ -61,4 +74,9 @@ def bagged(scores_MNC: np.ndarray, score: Score, seed: int, bags: int = NUM_BAGS
         indices = np.sort(rng.permutation(num)[:size])
         counts = greedy(scores_MNC[indices], score, min_size=MIN_SIZE)
         weights_M[indices] += counts / counts.sum() / bags
+    alone_M = np.nan_to_num(score(scores_MNC[:num_members]), nan=np.inf)
+    better = np.argsort(alone_M, kind="stable")[: max(1, len(alone_M) // 2)]
+    share = scores_MNC.shape[1] / (scores_MNC.shape[1] + SHRINKAGE)
+    weights_M *= share
+    weights_M[better] += (1 - share) / len(better)
     return weights_M

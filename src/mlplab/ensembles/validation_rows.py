@@ -49,12 +49,17 @@ class ValidationRows:
         """The number of networks of a member."""
         return len(self.rows)
 
+    def inputs(self, models: Sequence[Model]) -> list[np.ndarray]:
+        """Return the inputs [N, G] of the networks of a member, one for each fold."""
+        pairs = zip(models, self.x_NF, strict=True)
+        return [model.preprocessing.inputs(x_NF) for model, x_NF in pairs]
+
     def predictions(self, models: Sequence[Model]) -> np.ndarray:
         """Return what the networks of a member predict, [N, C]; not finite where one is not."""
         return self.mean(
             [
-                model.scores(x_NF, allow_nan=True)[0]
-                for model, x_NF in zip(models, self.x_NF, strict=True)
+                model.scores(inputs_NG, allow_nan=True)[0]
+                for model, inputs_NG in zip(models, self.inputs(models), strict=True)
             ]
         )
 
@@ -62,7 +67,8 @@ class ValidationRows:
         """Return the standard deviations that the networks of a member predict, [N, T]; None if
         they predict none.
         """
-        deviations = [model.deviations(x_NF) for model, x_NF in zip(models, self.x_NF, strict=True)]
+        pairs = zip(models, self.inputs(models), strict=True)
+        deviations = [model.deviations(inputs_NG) for model, inputs_NG in pairs]
         values = [one[0] for one in deviations if one is not None]
         return self.mean(values) if len(values) == len(models) else None
 

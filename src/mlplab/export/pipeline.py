@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlplab.data.feature_groups import FeatureGroups
 from mlplab.data.input_features import COLUMN, PRODUCT, InputFeatures
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
 from mlplab.data.tabular.encoder import ColumnEncoder
 from mlplab.data.tabular.ranks import rank_values
+from mlplab.model.input_module import input_module
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
@@ -211,23 +211,6 @@ class Clamp(nn.Module):
         return torch.minimum(torch.maximum(values_NT, self.low), self.high)
 
 
-class MakeInputs(nn.Module):
-    """Make the inputs of the network, [N, G], of scaled features."""
-
-    def __init__(self, groups: FeatureGroups) -> None:
-        super().__init__()
-        maps = groups.maps
-        self.features = nn.Buffer(torch.from_numpy(maps.features_G))
-        self.shift, self.scale, self.low, self.high = (
-            nn.Buffer(torch.from_numpy(values))
-            for values in (maps.shift_G, maps.scale_G, maps.low_G, maps.high_G)
-        )
-
-    def forward(self, x_NF: Tensor) -> Tensor:
-        z_NG = (x_NF[:, self.features] - self.shift) / self.scale
-        return torch.minimum(torch.maximum(z_NG, self.low), self.high)
-
-
 class TraceableModel(nn.Module):
     """One run as a module from columns to predictions.
 
@@ -245,12 +228,10 @@ class TraceableModel(nn.Module):
         features = preprocessing.input_features
         self.compute = nn.Identity() if features is None else ComputeFeatures(features)
         self.scale = Scale(preprocessing.feature_scaler)
-        groups = preprocessing.groups
-        has_bins = groups is not None and groups.has_bins
-        self.inputs = MakeInputs(groups) if groups is not None and has_bins else nn.Identity()
+        self.inputs = input_module(preprocessing.groups)
         self.network = run.module()
-        if any(layer.blocks for layer in run.model.network.layers):
-            self.network.double()  # waves of large numbers lose the digits of single precision
+        if run.model.needs_double:
+            self.network.double()
         self.dtype = next(self.network.parameters()).dtype
         self.loss = run.model.module_loss
         target_scaler = preprocessing.target_scaler

@@ -129,6 +129,13 @@ class Model:
         return [(self, 1.0)]
 
     @property
+    def needs_double(self) -> bool:
+        """Whether `module` needs double precision: waves of large numbers lose the digits of single
+        precision.
+        """
+        return any(layer.blocks for layer in self.network.layers)
+
+    @property
     def module_loss(self) -> Loss | None:
         """What turns the outputs of `module` into predictions; None if they are predictions."""
         return self.loss

@@ -5,8 +5,8 @@ Shapes: N rows, F features, C classes, T targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.losses import Loss
+from mlplab.model.input_module import input_module
 from mlplab.model.model import Model
 
 
 @dataclass(frozen=True, eq=False)
 class PackedModel(Model):
-    """The weighted mean of the predictions of `members`, which share their preprocessing.
+    """The weighted mean of the predictions of `members`.
 
-    The inherited weights are those of the member with the largest weight.
+    They share their preprocessing up to the scaled features; each makes the inputs of its network
+    of these. The inherited weights are those of the member with the largest weight.
     """
 
     members: tuple[Model, ...] = ()
@@ -32,7 +34,7 @@ class PackedModel(Model):
         """Return the model of these members, each a model of one network; weights sum to 1."""
         first = members[int(np.argmax(weights))]
         return cls(
-            first.preprocessing,
+            replace(first.preprocessing, groups=None),
             first.network,
             first.loss,
             first.theta_KP,
@@ -44,6 +46,12 @@ class PackedModel(Model):
 
     def weighted_members(self) -> list[tuple[Model, float]]:
         return list(zip(self.members, self.weights, strict=True))
+
+    @property
+    def needs_double(self) -> bool:
+        groups = [member.preprocessing.groups for member in self.members]
+        has_bins = any(one is not None and one.has_bins for one in groups)
+        return has_bins or any(member.needs_double for member in self.members)
 
     @property
     def module_loss(self) -> None:
@@ -59,18 +67,28 @@ class PackedModel(Model):
         self, scaled_NF: np.ndarray, source: str = "x", first: int = 0, allow_nan: bool = False
     ) -> np.ndarray:
         """Predict as `Model.scores` does, with the mean as the only member: [1, N, C or T]."""
-        members = [model.scores(scaled_NF, source, first, allow_nan) for model in self.members]
+        members = [
+            model.scores(inputs_NG, source, first, allow_nan)
+            for model, inputs_NG in self._with_inputs(scaled_NF)
+        ]
         weighted = zip(self.weights, members, strict=True)
         return np.asarray(sum(weight * scores_1NC for weight, scores_1NC in weighted))
+
+    def _with_inputs(self, scaled_NF: np.ndarray) -> Iterator[tuple[Model, np.ndarray]]:
+        """The members, each with the inputs of its network for scaled features."""
+        for model in self.members:
+            yield model, model.preprocessing.inputs(scaled_NF)
 
     def deviations(self, scaled_NF: np.ndarray) -> np.ndarray | None:
         """Return the standard deviation of the mixture of the members, [1, N, T]; None if a member
         predicts none.
         """
-        deviations = [model.deviations(scaled_NF) for model in self.members]
+        deviations = [model.deviations(x_NG) for model, x_NG in self._with_inputs(scaled_NF)]
         if any(one is None for one in deviations):
             return None
-        scores = [model.scores(scaled_NF, allow_nan=True) for model in self.members]
+        scores = [
+            model.scores(x_NG, allow_nan=True) for model, x_NG in self._with_inputs(scaled_NF)
+        ]
         return mixture_deviation(self.weights, scores, deviations)
 
 
@@ -89,13 +107,17 @@ class WeightedMean(nn.Module):
 
     def __init__(self, members: Sequence[Model], weights: Sequence[float]) -> None:
         super().__init__()
+        self.inputs = nn.ModuleList([input_module(one.preprocessing.groups) for one in members])
         self.networks = nn.ModuleList([model.module() for model in members]).eval()
         self.losses: list[Loss] = [model.loss for model in members]
         self.weights = list(weights)
 
     def forward(self, x_NF: Tensor) -> Tensor:
+        dtype = next(self.networks.parameters()).dtype
         predictions = [
-            weight * loss.predict(network(x_NF).unsqueeze(0))[0].double()
-            for weight, loss, network in zip(self.weights, self.losses, self.networks, strict=True)
+            weight * loss.predict(network(inputs(x_NF).to(dtype)).unsqueeze(0))[0].double()
+            for weight, loss, inputs, network in zip(
+                self.weights, self.losses, self.inputs, self.networks, strict=True
+            )
         ]
         return torch.stack(predictions).sum(0)

@@ -144,7 +144,10 @@ class Preprocessing:
 
     def _inputs(self, features_NF: np.ndarray) -> np.ndarray:
         """Return the inputs of the network for features that are not scaled."""
-        scaled_NF = self.feature_scaler.apply(features_NF)
+        return self.inputs(self.feature_scaler.apply(features_NF))
+
+    def inputs(self, scaled_NF: np.ndarray) -> np.ndarray:
+        """Return the inputs of the network for scaled features [N, F]."""
         return scaled_NF if self.groups is None else self.groups.inputs(scaled_NF)
 
     def _checked(self, columns_NR: np.ndarray, source: str, first: int) -> np.ndarray:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mlplab.data.feature_groups import FeatureGroups
 from mlplab.io.files import weights_bytes, write_bytes_atomic
 from mlplab.model.model import Model
 from mlplab.model.packed import PackedModel
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.settings import Settings
 
-FORMAT = "mlplab-ensemble-1"
+FORMAT = "mlplab-ensemble-2"
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,18 @@ class Selected:
     fold: int | None = None  # of a cross-validation, in which a member has a network for each fold
 
 
-def member_settings(settings: Settings, overrides: Sequence[str], seed: int) -> Settings:
-    """Return the settings of a member: those of the ensemble with its sampled overrides."""
+def member_settings(
+    settings: Settings, overrides: Sequence[str], seed: int, choices: dict[str, object]
+) -> Settings:
+    """Return the settings of a member: those of the ensemble with its sampled overrides. `choices`
+    are those of groups that members share, see `apply_overrides`.
+    """
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import apply_overrides
 
     config = {**settings.config, "ensemble": None, "ensemble_ranges": None, "seed": seed}
     source = (settings.folder or Path("outputs")) / "config.yaml"
-    built = build(apply_overrides(config, overrides, source), False)
+    built = build(apply_overrides(config, overrides, source, choices), False)
     return replace(built, dataset=settings.dataset, folder=settings.folder)
 
 
@@ -48,10 +53,17 @@ def write_ensemble(path: Path, model: PackedModel, selected: Sequence[Selected])
         for index, member in enumerate(model.members)
         for name, tensor in member.module().state_dict().items()
     }
+    groups = [member.preprocessing.groups for member in model.members]
+    distinct = list(dict.fromkeys(groups))  # members with equal embeddings have equal bins
+    facts = [
+        {**asdict(one), "groups": distinct.index(of_member)}
+        for one, of_member in zip(selected, groups, strict=True)
+    ]
     metadata = {
         "format": FORMAT,
         "preprocessing": model.preprocessing.to_json(),
-        "ensemble": json.dumps([asdict(one) for one in selected]),
+        "feature_groups": json.dumps([one and one.to_dict() for one in distinct]),
+        "ensemble": json.dumps(facts),
     }
     write_bytes_atomic(path, weights_bytes(tensors, metadata))
 
@@ -68,8 +80,14 @@ def read_ensemble(
     """
     if metadata.get("format") != FORMAT:
         raise ValueError(f"the format is {metadata.get('format')!r}, not {FORMAT!r}")
+    num_features = len(preprocessing.feature_names)
+    of_groups = [
+        replace(preprocessing, groups=one and FeatureGroups.from_dict(one, num_features))
+        for one in json.loads(metadata["feature_groups"])
+    ]
     models, weights = [], []
     settings_of: dict[tuple[str, ...], Settings] = {}
+    choices: dict[str, object] = {}
     for index, one in enumerate(json.loads(metadata["ensemble"])):
         prefix = f"{index}."
         state = {
@@ -79,7 +97,7 @@ def read_ensemble(
         }
         lines = tuple(one["overrides"])
         if lines not in settings_of:
-            settings_of[lines] = member_settings(settings, lines, settings.seed)
-        models.append(Model.of_state(settings_of[lines], preprocessing, state))
+            settings_of[lines] = member_settings(settings, lines, settings.seed, choices)
+        models.append(Model.of_state(settings_of[lines], of_groups[one["groups"]], state))
         weights.append(float(one["weight"]))
     return PackedModel.of_members(models, weights)

@@ -155,7 +155,7 @@ def _sound_numbers(frame: DataFrame, names: Sequence[str]) -> set[str]:
     return {
         name
         for batch, x_NF in batches(frame, plain_number_columns(frame, names))
-        for name, is_sound in zip(batch, ~(np.abs(x_NF) > largest).any(0), strict=True)
+        for name, is_sound in zip(batch, np.all(~(np.abs(x_NF) > largest), axis=0), strict=True)
         if is_sound
     }
 

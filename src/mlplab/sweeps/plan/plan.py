@@ -210,8 +210,8 @@ def make_plan(
         raise several_jobs(modes.pop(), f"{len(settings)} jobs")
     if any(one.ensemble is not None for one in settings):
         raise ConfigError(
-            "A sweep cannot train packed ensembles: leave out `ensemble=`, or train each as a run of"
-            " its own, with `mlplab train ensemble=N`."
+            "A sweep cannot train packed ensembles: leave out `ensemble=`, or train each as a run"
+            " of its own, with `mlplab train ensemble=N`."
         )
     settings, options = limit_tracking(settings), options or Options()
     chosen = old.options.jobs if old else options.jobs or job_format(settings)

@@ -10,6 +10,7 @@ from pathlib import Path
 from mlplab.config.builder import Builder
 from mlplab.config.composer import Composer
 from mlplab.config.debugging import several_jobs
+from mlplab.config.search_space import combinations, dimensions
 from mlplab.config.sweep_options import Sweep as SweepOptions
 from mlplab.errors import ConfigError
 from mlplab.metrics import CHEAP
@@ -20,7 +21,6 @@ from mlplab.sweeps.plan.metric_check import check_metric
 from mlplab.sweeps.plan.plan import Options
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.replicates import Replicates
-from mlplab.sweeps.search.space import combinations, dimensions
 from mlplab.sweeps.search.study import require_optuna
 from mlplab.sweeps.search.successive_halving import Rungs
 from mlplab.training import prepare_members

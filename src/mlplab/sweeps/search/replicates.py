@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mlplab.config.composer import Composer, Job
 from mlplab.config.expand import folds
 from mlplab.config.override_lines import key_of
-from mlplab.sweeps.search.space import Dimension, trial_overrides
+from mlplab.config.search_space import Dimension, trial_overrides
 
 
 @dataclass(frozen=True)

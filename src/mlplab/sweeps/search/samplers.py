@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mlplab.config.search_space import Dimension
 from mlplab.errors import ConfigError
-from mlplab.sweeps.search.space import Dimension
 
 if TYPE_CHECKING:
     import optuna

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.config.override_lines import key_of
+from mlplab.config.search_space import trial_overrides
 from mlplab.extras import installed
 from mlplab.io.files import write_text_atomic
 from mlplab.io.html import render
@@ -15,7 +16,6 @@ from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.sweeps.report.write import write_results
 from mlplab.sweeps.search.figures import MAX_TRIALS, figures
 from mlplab.sweeps.search.retrain import Retrained, Retraining
-from mlplab.sweeps.search.space import trial_overrides
 from mlplab.sweeps.search.study import Study
 from mlplab.sweeps.search.trial_results import job_value
 from mlplab.terminal.suggested import train_command

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics
+from mlplab.config.search_space import Dimension, choose, combinations
 from mlplab.errors import ConfigError, DamagedFileError
 from mlplab.extras import require
 from mlplab.io.files import write_bytes_atomic
 from mlplab.io.links import refuse_links
 from mlplab.sweeps.search.samplers import make_sampler
-from mlplab.sweeps.search.space import Dimension, choose, combinations
 
 if TYPE_CHECKING:
     import optuna

@@ -1,4 +1,6 @@
-"""The search space: dimensions in Hydra's syntax, and the conditions under which they exist.
+"""Search spaces: dimensions in Hydra's syntax, and the conditions under which they exist.
+
+A search suggests values from `sweep.space`, a packed ensemble samples them from `ensemble_ranges`.
 
 The syntax is `choice(a,b)`, `range(2,17)`, `interval(1e-4,1)`, `tag(log, interval(...))` and
 `tag(int, interval(...))`. A dimension whose name starts with $ is not a configuration key: other
@@ -21,6 +23,7 @@ from mlplab.errors import ConfigError
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
+SEARCH = "sweep.space"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -65,6 +68,18 @@ class Dimension:
         ]
         return [int(number) for number in numbers] if self.is_integer else numbers
 
+    def at(self, share: float) -> object:
+        """Return the value at this share of the range, in [0, 1): all values are equally likely if
+        it is uniform, their logarithms if the dimension is logarithmic.
+        """
+        if not self.is_continuous and not self.log:
+            values = self.values()
+            return values[int(share * len(values))]
+        if not self.log:
+            return self.low + share * (self.high - self.low)
+        value = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
+        return min(round(value), int(self.high)) if self.is_integer else value
+
     def exists(self, params: Mapping[str, object]) -> bool:
         """Return whether the conditions hold.
 
@@ -92,19 +107,27 @@ def dimensions(overrides: Sequence[Override], space: Mapping[str, object]) -> li
         for override in overrides
         if override.is_sweep_override()
     }
-    for name, node in space.items():
-        if name not in by_name and name not in {override.key_or_group for override in overrides}:
-            by_name[name] = _from_yaml(str(name), node)
+    typed = {override.key_or_group for override in overrides}
+    others = {name: node for name, node in space.items() if name not in typed}
+    by_name |= {str(name): _from_yaml(str(name), node, SEARCH) for name, node in others.items()}
     if not by_name:
         raise ConfigError(
             "This search has no dimensions. Give a key several values, as in"
             " 'optimizer.lr=tag(log,interval(1e-4,1))' or optimizer=sgd,adam, or write sweep.space"
             " in an experiment's file."
         )
-    return _sort_by_dependency(by_name)
+    return _sort_by_dependency(by_name, SEARCH)
 
 
-def _from_yaml(name: str, node: object) -> Dimension:
+def dimensions_of(space: Mapping[str, object], source: str) -> list[Dimension]:
+    """Return the dimensions of a mapping of names to YAML nodes, each after its dependencies;
+    messages call the mapping `source`. Raises ConfigError.
+    """
+    by_name = {str(name): _from_yaml(str(name), node, source) for name, node in space.items()}
+    return _sort_by_dependency(by_name, source)
+
+
+def _from_yaml(name: str, node: object, source: str) -> Dimension:
     """Return the dimension of a YAML node.
 
     A node is a list, a string in Hydra's syntax, or {values: ..., when: {key: value or [values]}}.
@@ -113,12 +136,12 @@ def _from_yaml(name: str, node: object) -> Dimension:
     if isinstance(node, Mapping):
         if not {"values"} <= set(node) <= {"values", "when"}:
             raise ConfigError(
-                f"`sweep.space.{name}` is a mapping without values: write {{values: ..., when:"
+                f"`{source}.{name}` is a mapping without values: write {{values: ..., when:"
                 " {KEY: VALUE}}."
             )
         conditions = node.get("when") or {}
         if not isinstance(conditions, Mapping):
-            raise ConfigError(f"`sweep.space.{name}.when` is not a mapping of keys to values.")
+            raise ConfigError(f"`{source}.{name}.when` is not a mapping of keys to values.")
         when = {
             str(key): tuple(
                 text(v) for v in (value if isinstance(value, (list, tuple)) else [value])
@@ -130,8 +153,7 @@ def _from_yaml(name: str, node: object) -> Dimension:
         return Dimension(name, tuple(text(value) for value in node), when=when)
     if not isinstance(node, str):
         raise ConfigError(
-            f"`sweep.space.{name}` is neither a list of values nor a string such as"
-            " interval(0.1,1)."
+            f"`{source}.{name}` is neither a list of values nor a string such as interval(0.1,1)."
         )
     override = parse_overrides([f"{name.lstrip('$')}={node}"])[0]
     if not override.is_sweep_override():
@@ -182,12 +204,12 @@ def _check_range(dimension: Dimension, override: Override) -> Dimension:
     return dimension
 
 
-def _sort_by_dependency(dimensions: Mapping[str, Dimension]) -> list[Dimension]:
+def _sort_by_dependency(dimensions: Mapping[str, Dimension], source: str) -> list[Dimension]:
     """Sort the dimensions so that each follows those in its conditions."""
     for name, dimension in dimensions.items():
         for key in dimension.dependencies - set(dimensions):
             raise ConfigError(
-                f"`sweep.space.{name}.when`: `{key}` is not a dimension of this search."
+                f"`{source}.{name}.when`: `{key}` is not a dimension of it."
                 f" {did_you_mean(key, dimensions)}"
             )
     ordered: dict[str, Dimension] = {}
@@ -195,7 +217,7 @@ def _sort_by_dependency(dimensions: Mapping[str, Dimension]) -> list[Dimension]:
         ready = [name for name in remaining if dimensions[name].dependencies <= ordered.keys()]
         if not ready:
             raise ConfigError(
-                f"`sweep.space`: the conditions of {', '.join(remaining)} form a circle."
+                f"`{source}`: the conditions of {', '.join(remaining)} form a circle."
             )
         ordered |= {name: dimensions[name] for name in ready}
     return list(ordered.values())
@@ -227,15 +249,17 @@ def combinations(
             yield from combinations(space[1:], {**params, space[0].name: value})
 
 
-def trial_overrides(params: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the overrides of a trial's job. Raises ConfigError for an undefined name in braces."""
+def trial_overrides(params: Mapping[str, object], source: str = SEARCH) -> tuple[str, ...]:
+    """Return the overrides of a trial's job. Raises ConfigError for an undefined name in braces;
+    messages call the space `source`.
+    """
     helpers = {name[1:]: text(value) for name, value in params.items() if name.startswith("$")}
 
     def filled(value: str, name: str) -> str:
         missing = [inner for inner in _PLACEHOLDER.findall(value) if inner not in helpers]
         if missing:
             raise ConfigError(
-                f"`sweep.space.{name}`: {value!r} contains {{{missing[0]}}}, and this trial has no"
+                f"`{source}.{name}`: {value!r} contains {{{missing[0]}}}, and this trial has no"
                 f" dimension ${missing[0]}."
             )
         return _PLACEHOLDER.sub(lambda match: helpers[match[1]], value)
