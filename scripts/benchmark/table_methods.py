@@ -92,16 +92,23 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def source_of_mlplab() -> str:
-    """The git tree of the package, with a mark if it has changes that are not committed."""
+    """The git trees of the package and of its configs, with a mark if there are changes that are
+    not committed.
+    """
     import mlplab
 
-    folder = Path(mlplab.__file__).parent
+    folder = Path(mlplab.__file__).parents[2]
+    paths = ("src/mlplab", "configs")
     git = ["git", "-C", str(folder)]
-    tree = subprocess.run(
-        [*git, "rev-parse", "HEAD:./"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], check=False).returncode
-    return tree + ("+changes" if changed else "")
+    trees = subprocess.run(
+        [*git, "rev-parse", *(f"HEAD:{path}" for path in paths)],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    command = [*git, "diff", "--quiet", "HEAD", "--", *paths]
+    changed = subprocess.run(command, check=False).returncode
+    return "-".join(trees) + ("+changes" if changed else "")
 
 
 def mlplab_run(split: Split, config: Mapping[str, Any]) -> Predicted:

@@ -66,7 +66,7 @@ def _print_result(
 ) -> None:
     from mlplab.commands.evaluate import evaluate_test_split
     from mlplab.commands.table_output import print_document
-    from mlplab.runs.health import longer_lines
+    from mlplab.runs.longer_training import longer_lines
     from mlplab.runs.provenance import command_to_resume
     from mlplab.terminal.health import health_lines
     from mlplab.terminal.results import print_result

@@ -7,28 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.doctor import Diagnosis, Evidence, Weights, diagnose
 from mlplab.errors import MlplabError, failure_text
 from mlplab.io.files import load_weights
 from mlplab.io.reading import reading
 from mlplab.model.model import Model
-from mlplab.network.layer import hidden_widths
-from mlplab.runs.checkpoints import steps
 from mlplab.runs.initial_weights_file import with_stored_weights
 from mlplab.settings import Settings
-from mlplab.terminal.suggested import rerun_command, resume_command
 from mlplab.training import Session
 from mlplab.training.history import History
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import DataCache, PreparedMember, prepare_members
-
-if TYPE_CHECKING:
-    from mlplab.runs.run import Run
 
 STARTS = 8
 """Other starts that tell apart a poor minimum and too few units."""
@@ -37,8 +30,6 @@ MAX_SECONDS = 5.0
 MAX_STEPS = 5_000
 MAX_WORK = 3e7
 """Steps, and epochs x rows x parameters, up to which the end of a training does: about 0.1 s."""
-MIN_EPOCHS = 10
-"""Epochs below which a training is a trial, whose best epoch is the last one in any case."""
 
 
 def findings_json(
@@ -121,37 +112,6 @@ def restarts(member: PreparedMember) -> list[float]:
     session = Session.of(members)
     session.run()
     return [one.metrics.get(f"train/{name}", float("nan")) for one in session.outcomes()]
-
-
-def longer_lines(run: Run) -> list[str]:
-    """Return what to try if a training on the user's table ended at its best epoch on the val
-    split, with commands; empty for any other run.
-    """
-    settings, summary = run.settings, run.summary
-    last = summary.get("epochs")
-    if (
-        summary.get("status") != "done"
-        or summary.get("time_limited")
-        or not isinstance(settings.dataset, TabularDataset)
-        or not isinstance(last, int)
-        or last < MIN_EPOCHS
-        or summary.get("best_epoch") != last
-        or "val/loss" not in run.history
-    ):
-        return []
-    training = settings.training
-    key, length = ("epochs", last) if training.steps is None else ("steps", training.steps)
-    longer = [f"training.{key}={2 * int(length)}"]
-    continues = bool(steps(run.folder / "checkpoints"))
-    command = resume_command(run.folder) if continues else rerun_command(run.folder, [])
-    lines = [
-        "The best epoch is the last one: a longer training may be better."
-        f" Try: {command} {' '.join(longer)}"
-    ]
-    if widths := hidden_widths(settings.layers):
-        wider = f"model.hidden={'-'.join(str(2 * width) for width in widths)}"
-        lines.append(f"Or a wider network: {rerun_command(run.folder, [wider])}")
-    return lines
 
 
 def _last_model(folder: Path, settings: Settings, best: Model) -> Model:
