@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SECTION_BYTES = 1 << 26
 THREAD_CHUNK_BYTES = 1 << 20  # parsed by one thread at a time
+WIDE_CHUNK_BYTES = 1 << 10  # the same for each column of a wide file, at least
+MAX_BLOCKS = 500
+"""A frame of up to this many columns has each in memory of its own, which is freed with it."""
 
 
 def parse_csv(
@@ -68,10 +71,13 @@ def parse_csv(
     if integers and not _may_have_codes(source, dialect):
         integers = []
     if zoned or integers:
-        strings = _parse(source, dialect, types | dict.fromkeys([*zoned, *integers], pa.string()))
+        texts = dict.fromkeys([*zoned, *integers], pa.string())
+        strings = _parse(source, dialect, texts, list(texts))
         for name in [*zoned, *(name for name in integers if _has_leading_zeros(strings[name]))]:
             table = _with_column(table, name, strings[name])
-    frame = plain_decimals(table, dialect, types).to_pandas(split_blocks=True, self_destruct=True)
+    table = plain_decimals(table, dialect, types)
+    is_narrow = table.num_columns <= MAX_BLOCKS
+    frame = table.to_pandas(split_blocks=is_narrow, self_destruct=True)
     return frame.assign(**source.objects) if source.objects else frame
 
 
@@ -91,15 +97,20 @@ def _with_column(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Tabl
     return table.set_column(table.schema.get_field_index(name), name, column)
 
 
-def _parse(source: TextSource, dialect: SniffResult, types: dict[str, pa.DataType]) -> pa.Table:
-    """Parse all columns; those for which further strings count as missing once more by themselves,
+def _parse(
+    source: TextSource,
+    dialect: SniffResult,
+    types: dict[str, pa.DataType],
+    columns: Sequence[str] = (),
+) -> pa.Table:
+    """Parse the columns with these names, or all; those for which further strings count as missing once more by themselves,
     so that their types do not depend on these strings.
     """
     import pyarrow as pa
 
-    table = _parse_columns(source, dialect, types)
+    table = _parse_columns(source, dialect, types, columns)
     for name, missing in dialect.column_missing.items():
-        if name in dialect.names:
+        if name in table.column_names:
             own = replace(dialect, missing=(*dialect.missing, *missing))
             table = _with_column(table, name, _parse_columns(source, own, types, [name])[name])
     for field in table.schema:
@@ -133,7 +144,7 @@ def _may_have_codes(source: TextSource, dialect: SniffResult) -> bool:
     last = b"\n"
     with file:
         while section := file.read(SECTION_BYTES):
-            if re.search(rb"(?:[^\w.]|_)0[0-9]", last + section):
+            if re.search(rb"[^0-9A-Za-z.+-]0[0-9]", last + section):
                 return True
             last = section[-2:]
     return False
@@ -267,7 +278,7 @@ def _table(
             not is_plain,
             skip_rows=dialect.lines_before_rows if is_start else 0,
             use_threads=is_plain,
-            block_size=THREAD_CHUNK_BYTES,
+            block_size=max(THREAD_CHUNK_BYTES, WIDE_CHUNK_BYTES * len(dialect.names)),
         ),
     )
 

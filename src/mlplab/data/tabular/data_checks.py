@@ -20,6 +20,7 @@ from mlplab.data.tabular.number_columns import (
     batches,
     correlations,
     plain_number_columns,
+    row_hashes,
     statistics,
 )
 from mlplab.data.tabular.raw_table import RawTable
@@ -31,6 +32,7 @@ LEAK_SCORE = 0.995
 """Accuracy or correlation from which a column is reported to predict the target by itself."""
 
 MAX_ROWS = 200_000
+MIN_WIDE = 500
 MAX_EXACT_INTEGER = 2**24
 """The integers up to this are exact in single precision."""
 
@@ -77,8 +79,10 @@ def _number_columns(table: RawTable) -> dict[str, _NumberColumn]:
     if len(table.frame) > MAX_ROWS:
         return inspected
     for batch, x_NF in batches(table.frame, plain_number_columns(table.frame, names)):
-        leaks_F = _predicting(x_NF, table)
-        for name, stats, leaks in zip(batch, statistics(x_NF), leaks_F.tolist(), strict=True):
+        sorted_NF = np.sort(x_NF, axis=0)  # NaN last
+        leaks_F = _predicting(x_NF, sorted_NF, table)
+        measured = statistics(x_NF, sorted_NF)
+        for name, stats, leaks in zip(batch, measured, leaks_F.tolist(), strict=True):
             is_integer = table.frame.dtypes[name].kind != "f"
             low, high = (int(stats.low), int(stats.high)) if is_integer else (stats.low, stats.high)
             value_range = f"{low} to {high}" if stats.distinct else ""
@@ -89,12 +93,12 @@ def _number_columns(table: RawTable) -> dict[str, _NumberColumn]:
     return inspected
 
 
-def _predicting(x_NF: Floats, table: RawTable) -> np.ndarray:
+def _predicting(x_NF: Floats, sorted_NF: Floats, table: RawTable) -> np.ndarray:
     """Return which columns of numbers predict the target by themselves, bool [F]."""
     y = table.y
     if table.task.classifies:
         y_N = y.astype(np.int64)
-        accuracy_F = accuracy_by_value(x_NF, y_N, table.task.num_classes)
+        accuracy_F = accuracy_by_value(x_NF, sorted_NF, y_N, table.task.num_classes)
         majority = np.bincount(y_N).max() / len(y_N)
         return np.asarray((accuracy_F >= LEAK_SCORE) & (accuracy_F > majority + 0.01))
     if y.shape[1] != 1:
@@ -294,7 +298,13 @@ def _row_findings(table: RawTable, rows: Mapping[str, Ints]) -> Iterator[Finding
     from pandas.util import hash_pandas_object
 
     frame = table.frame[[column.name for column in table.columns]]
-    features = hash_pandas_object(frame, index=False).to_numpy()
+    plain = plain_number_columns(frame, list(frame.columns))
+    if len(plain) > MIN_WIDE:  # for which pandas takes long
+        rest = frame.drop(columns=plain)
+        others = hash_pandas_object(rest, index=False).to_numpy() if rest.shape[1] else np.uint64(0)
+        features = row_hashes(frame, plain).view(np.uint64) ^ others
+    else:
+        features = hash_pandas_object(frame, index=False).to_numpy()
     targets = hash_pandas_object(pd.DataFrame(table.y), index=False).to_numpy()
     repeated = int(pd.Series(features ^ (targets * np.uint64(31))).duplicated().sum())
     if repeated:

@@ -54,9 +54,12 @@ def batches(frame: DataFrame, names: Sequence[str]) -> Iterator[tuple[Sequence[s
         yield batch, np.asfortranarray(frame[batch].to_numpy(np.float64))
 
 
-def statistics(x_NF: Floats) -> list[NumberStatistics]:
-    """Return the statistics of columns of numbers, NaN if empty."""
-    sorted_NF = np.sort(x_NF, axis=0)  # NaN last
+def statistics(x_NF: Floats, sorted_NF: Floats | None = None) -> list[NumberStatistics]:
+    """Return the statistics of columns of numbers, NaN if empty; `sorted_NF` are their sorted
+    values, if these are known.
+    """
+    if sorted_NF is None:
+        sorted_NF = np.sort(x_NF, axis=0)  # NaN last
     valid_F = len(x_NF) - np.isnan(x_NF).sum(0)
     rises_NF = sorted_NF[1:] > sorted_NF[:-1]  # False beside NaN
     distinct_F = rises_NF.sum(0) + (valid_F > 0)
@@ -75,15 +78,14 @@ def _row_of_each(values_NF: Floats, row_F: Ints) -> Floats:
     return np.asarray(np.take_along_axis(values_NF, row_F[None], 0)[0])
 
 
-def accuracy_by_value(x_NF: Floats, y_N: Ints, num_classes: int) -> Floats:
+def accuracy_by_value(x_NF: Floats, sorted_NF: Floats, y_N: Ints, num_classes: int) -> Floats:
     """Return how often the majority class of a column's value is that of the row, float64 [F].
 
     Values of a column with more than one for each ten rows are put into twenty bins of equally many
     rows. Empty cells are a value of their own. It is 0 for a column of which more than one value,
-    and at least two, occur for each ten rows.
+    and at least two, occur for each ten rows. `sorted_NF` are the sorted values of each column.
     """
     num_rows, num_columns = x_NF.shape
-    sorted_NF = np.sort(x_NF, axis=0)
     valid_F = num_rows - np.isnan(x_NF).sum(0)
     distinct_F = (sorted_NF[1:] > sorted_NF[:-1]).sum(0) + (valid_F > 0)
     is_binned_F = distinct_F > num_rows // 10
@@ -179,3 +181,17 @@ def encode_numbers(
         is_sound_F: np.ndarray = np.all(np.abs(filled_NF) <= largest, axis=0)
         encoded.update(name for name, ok in zip(names, is_sound_F, strict=True) if ok)
     return encoded
+
+
+def row_hashes(frame: DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Return a hash of each row of columns of plain numbers, int64 [N], which is equal for equal
+    rows of this process.
+    """
+    hashes_N = np.zeros(len(frame), np.int64)
+    for _, x_NF in batches(frame, names):
+        rows_NF = np.ascontiguousarray(x_NF) + 0.0  # of -0 and 0, the latter
+        rows_NF[np.isnan(rows_NF)] = np.nan
+        hashes_N = np.array(
+            [hash((h, row.tobytes())) for h, row in zip(hashes_N, rows_NF, strict=True)]
+        )
+    return hashes_N

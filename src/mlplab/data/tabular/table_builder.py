@@ -28,6 +28,7 @@ from mlplab.data.tabular.data_checks import inspect
 from mlplab.data.tabular.data_report import DataReport
 from mlplab.data.tabular.encoder import Encoder, pad_to_same_width
 from mlplab.data.tabular.encoder_fitting import fit_encoder
+from mlplab.data.tabular.number_columns import BATCH_CELLS
 from mlplab.data.tabular.number_formats import Recognized, parse_formatted, recognize
 from mlplab.data.tabular.raw_table import RawTable, Split
 from mlplab.data.tabular.splits import group_codes, split_table
@@ -277,7 +278,7 @@ def _encoded(
 def _scaler(numeric_F: np.ndarray, encoded_NF: Floats, train: Ints, how: str) -> Scaler:
     """Fit the scaler of quantities; zeros and ones, and numbers scaled by rank, stay unchanged.
 
-    Columns are fitted one at a time, which saves memory.
+    Columns are fitted some at a time, which saves memory.
     """
     scaler = identity(encoded_NF.shape[1])
     if how == "none":
@@ -285,11 +286,14 @@ def _scaler(numeric_F: np.ndarray, encoded_NF: Floats, train: Ints, how: str) ->
     if how in BY_RANK:
         how = "standard"  # of dates and ordinal categories, which have no ranks
     clip_F = np.full(len(scaler.shift), np.inf) if how == "robust_clip" else None
-    for i in np.flatnonzero(numeric_F):
-        fitted = fit_scaler(encoded_NF[train, i, None], how, "feature")
-        scaler.shift[i], scaler.scale[i] = fitted.shift[0], fitted.scale[0]
+    # the sums of a mean depend on their order, so that its bits are those of a column by itself
+    size = 1 if how == "standard" else max(1, BATCH_CELLS // len(encoded_NF))
+    features = np.flatnonzero(numeric_F)
+    for batch in np.split(features, range(size, len(features), size)) if len(features) else ():
+        fitted = fit_scaler(encoded_NF[np.ix_(train, batch)], how, "feature")
+        scaler.shift[batch], scaler.scale[batch] = fitted.shift, fitted.scale
         if clip_F is not None and fitted.clip is not None:
-            clip_F[i] = fitted.clip[0]
+            clip_F[batch] = fitted.clip
     return replace(scaler, clip=clip_F)
 
 
