@@ -108,6 +108,33 @@ def test_predict_adds_the_ends_of_intervals(name, capsys):
         np.testing.assert_allclose(frame["value upper"], upper[:, 0])
 
 
+def test_several_levels_are_nested(capsys):
+    assert main(["predict", "values", "new.csv", "--interval", "0.5,0.9"]) == 0
+    frame = pd.read_csv(pd.io.common.StringIO(capsys.readouterr().out))
+    ends = ["lower 0.5", "upper 0.5", "lower 0.9", "upper 0.9"]
+    assert list(frame.columns[2:6]) == [f"value {end}" for end in ends]
+    run = mlplab.load("values")
+    lower, upper = run.predict_interval(pd.read_csv("new.csv"), [0.5, 0.9])
+    assert lower.shape == (2, len(frame), 1)
+    for level, name in enumerate(("0.5", "0.9")):
+        np.testing.assert_allclose(frame[f"value lower {name}"], lower[level, :, 0])
+        np.testing.assert_allclose(frame[f"value upper {name}"], upper[level, :, 0])
+    assert (lower[1] <= lower[0]).all()
+    assert (upper[1] >= upper[0]).all()
+    assert main(["predict", "values", "new.csv", "--interval", "0.5,x"]) == 2
+    assert "'0.5,x' is not a probability" in capsys.readouterr().err
+
+
+def test_stored_intervals_of_the_recipe_are_read_again():
+    """Its network has more inputs than features."""
+    frame = table()
+    run = mlplab.fit(frame, "value", ["training.epochs=2", "tracking=off"], folder="recipe")
+    assert len(run.preprocessing.input_names) > len(run.preprocessing.feature_names)
+    before = run.predict_interval(frame)
+    assert Path("recipe/intervals.json").is_file()
+    np.testing.assert_array_equal(before, mlplab.load("recipe").predict_interval(frame))
+
+
 def test_intervals_are_refused_with_reasons(capsys):
     assert main(["predict", "classes", "new.csv", "--interval", "0.9"]) == 2
     assert "intervals are for values" in capsys.readouterr().err

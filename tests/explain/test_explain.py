@@ -5,6 +5,7 @@ Shapes: N rows, R columns.
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -16,11 +17,14 @@ from sklearn.inspection import partial_dependence, permutation_importance
 import mlplab
 from mlplab.cli import main
 from mlplab.data.preparation.raw_rows import RawRows
+from mlplab.errors import DamagedFileError
+from mlplab.explain.attribution import attribute
 from mlplab.explain.columns_scorer import ColumnsScorer
 from mlplab.explain.dependence import dependence
 from mlplab.explain.explanation import explain
-from mlplab.explain.importance import correlated_groups, importances
+from mlplab.explain.importance import correlated_groups, cramers_v, importances
 from mlplab.explain.slices import worst_slices
+from mlplab.explain.stored import read_explanation
 from mlplab.runs.raw_split import raw_rows_of_run
 from mlplab.training import prepare_members
 
@@ -275,3 +279,89 @@ def test_several_models_are_explained_by_their_mean(linear):
     one = explain([model], rows, "rows", repeats=2)
     two = explain([model, model], rows, "rows", repeats=2)
     assert two.to_json() == one.to_json()
+
+
+def test_contributions_of_a_linear_function_have_a_closed_form(linear):
+    """Those of y = 3 x1 - 2 x2 are w (x - mean of the drawn rows), without an error of orders."""
+    model, rows = linear
+    [one] = attribute([model], rows, 5, "the rows")
+    assert one.prediction == pytest.approx(rows.y[4, 0])
+    values = {contribution.column: contribution for contribution in one.contributions}
+    for name, weight in (("x1", 3), ("x2", -2)):
+        x_N = rows.columns[name]
+        assert values[name].value == pytest.approx(
+            weight * (x_N[4] - x_N.mean()), abs=5 * abs(weight) * x_N.std() / np.sqrt(1000)
+        )
+    assert values["x3"].value == values["x3"].error == 0
+    assert one.contributions[0].column == max(values, key=lambda name: abs(values[name].value))
+
+
+def test_contributions_are_shapley_values_and_add_up(run):
+    """Against walks in 700 orders drawn another way."""
+    rows = raw_rows_of_run(run.folder, run.settings, "test")
+    rows = rows.take(np.arange(12))
+    [one] = attribute([run.model], rows, 3, "the rows")
+    total = one.mean + sum(contribution.value for contribution in one.contributions)
+    assert total == pytest.approx(one.prediction, abs=1e-12)
+    expected = run.model.scores(run.preprocessing.features(pd.DataFrame(dict(rows.columns))))
+    assert one.prediction == expected[0, 2, 1]
+    scorer = ColumnsScorer([run.model], rows)
+    others = np.delete(np.arange(12), 2)
+    orders = np.array(list(itertools.permutations(range(len(scorer.names)))))
+    orders = orders[np.random.default_rng(0).permutation(len(orders))[:700]]
+    scores_MSC = scorer.walked(2, np.tile(others, 64)[:700], orders)
+    steps_MR = np.diff(scores_MSC[..., 1], axis=1)
+    by_column_MR = np.take_along_axis(steps_MR, np.argsort(orders, axis=1), axis=1)
+    for r, name in enumerate(scorer.names):
+        contribution = next(c for c in one.contributions if c.column == name)
+        spread = by_column_MR[:, r].std() / np.sqrt(700) + contribution.error
+        assert contribution.value == pytest.approx(by_column_MR[:, r].mean(), abs=5 * spread + 1e-9)
+
+
+def test_the_command_explains_a_row_without_its_target(run, tmp_path, capsys):
+    table(40, seed=2).drop(columns="y").to_csv("new.csv", index=False)
+    assert main(["explain", str(run.folder), "new.csv", "--row", "17", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["format"] == "mlplab-explain-row-1"
+    [one] = document["outputs"]
+    assert one["output"] == "P(yes)"
+    contributions = {c["column"]: c["value"] for c in one["contributions"]}
+    assert set(contributions) == set(run.preprocessing.raw_column_names)
+    assert one["mean"] + sum(contributions.values()) == pytest.approx(one["prediction"], abs=1e-9)
+    probability = run.predict_proba(pd.read_csv("new.csv", parse_dates=["joined"]))[16, 1]
+    assert one["prediction"] == pytest.approx(probability, abs=1e-9)
+    assert main(["explain", str(run.folder), "new.csv", "--row", "17"]) == 0
+    assert capsys.readouterr().out.startswith("P(yes) of row 17, compared with 40 rows of new.csv")
+    [again] = run.explain_row(2)
+    assert again.row == 2
+    for number in ("0", "41"):
+        assert main(["explain", str(run.folder), "new.csv", "--row", number]) == 2
+        assert "new.csv has the rows 1 to 40" in capsys.readouterr().err
+    table(5).drop(columns="y").to_csv("few.csv", index=False)
+    assert main(["explain", str(run.folder), "few.csv", "--row", "1"]) == 2
+    assert "at least 10 are needed" in capsys.readouterr().err
+
+
+def test_an_explanation_of_another_version_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "explain.json").write_text('{"format": "mlplab-explain-9", "slices": []}')
+    with pytest.raises(DamagedFileError) as caught:
+        read_explanation(tmp_path)
+    message = str(caught.value)
+    assert "its format is 'mlplab-explain-9', and this version of mlplab reads" in message
+    assert message.endswith("`mlplab explain` writes it again.")
+
+
+def test_categories_of_which_one_follows_from_the_other_are_a_group(tmp_path):
+    rng = np.random.default_rng(0)
+    town = rng.choice(list("abcdefgh"), 300)
+    frame = pd.DataFrame({"town": town, "other": rng.choice(list("uvw"), 300)})
+    frame["region"] = np.where(frame["town"] < "e", "north", "south")
+    frame["y"] = rng.normal(size=300)
+    fitted = mlplab.fit(frame, "y", ["training.epochs=1", "tracking=off"], folder=tmp_path / "run")
+    columns = {name: frame[name] for name in ("town", "other", "region")}
+    scorer = ColumnsScorer([fitted.model], RawRows(columns, frame[["y"]].to_numpy(), "x"))
+    assert correlated_groups(scorer) == [("town", "region")]
+    codes_N = rng.integers(0, 5, 2000)
+    assert cramers_v(codes_N, codes_N) == pytest.approx(1, abs=0.01)
+    assert cramers_v(codes_N, rng.integers(0, 3, 2000)) < 0.1
+    assert cramers_v(codes_N, np.zeros(2000, np.int64)) == 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlplab.commands.explain_row import print_attributions, unlabeled_rows
 from mlplab.commands.folder_arguments import (
     FORMAT_OPTIONS,
     JSON_OPTION,
@@ -64,6 +65,11 @@ OPTIONS: Options = {
         "default": 6,
         "help": "columns whose partial dependence is computed, the most important (default: 6)",
     },
+    "--row": {
+        "metavar": "N",
+        "type": int,
+        "help": "instead: what moves the prediction of this row of the rows, counted from 1",
+    },
     "--seed": {"metavar": "N", "type": int, "default": 0, "help": "of the permutations"},
     "--best": {
         "metavar": "N",
@@ -93,6 +99,8 @@ def explain(arguments: Sequence[str]) -> int:
     from mlplab.terminal.progress import Progress
 
     runs = predictor(args.folder, args.best).runs
+    if args.row is not None:
+        return _explain_row(runs, args)
     rows, description = (
         described_rows(runs[0].folder, runs[0].settings, args.split)
         if args.file is None
@@ -123,6 +131,22 @@ def explain(arguments: Sequence[str]) -> int:
         return 0
     print("\n".join(text_lines(result)))
     print(picture or args.folder / EXPLAIN_FILE)
+    return 0
+
+
+def _explain_row(runs: Sequence[Run], args: argparse.Namespace) -> int:
+    from mlplab.explain.attribution import attribute
+    from mlplab.runs.raw_split import described_rows
+
+    if args.file is None:
+        rows, description = described_rows(runs[0].folder, runs[0].settings, args.split)
+    else:
+        form = later_format(args, runs[0])
+        rows = unlabeled_rows(runs[0].preprocessing, args.file, form)
+        description = f"{len(rows):,} rows of {args.file}"
+    models = [run.model for run in runs]
+    results = attribute(models, rows, args.row, description, args.seed)
+    print_attributions(args.folder, results, args.json)
     return 0
 
 

@@ -103,6 +103,36 @@ class ColumnsScorer:
             chunks.append(scores_MC.reshape(-1, len(row_numbers), scores_MC.shape[1]))
         return np.concatenate(chunks)
 
+    def walked(self, row: int, background_M: Ints, order_MR: Ints) -> Floats:
+        """Return the predictions along M walks, [M, R + 1, C]: of the row `background_M[m]`, then
+        with the cells of `row` in the first, the first two, ... columns of the order `order_MR[m]`.
+        """
+        position_MR = np.argsort(order_MR, axis=1)
+        num_steps = len(self.names) + 1
+        size = max(1, MAX_ROWS_AT_ONCE // num_steps)
+        chunks = []
+        for start in range(0, len(background_M), size):
+            background_B = background_M[start : start + size]
+            position_BR = position_MR[start : start + size]
+
+            def changed(
+                group: _Encoded, background_B: Ints = background_B, position_BR: Ints = position_BR
+            ) -> Floats:
+                columns_BSR = np.repeat(group.columns_NR[background_B][:, None], num_steps, axis=1)
+                for r, name in enumerate(self.names):
+                    is_replaced_BS = position_BR[:, r, None] < np.arange(num_steps)
+                    span = group.spans[name]
+                    columns_BSR[..., span] = np.where(
+                        is_replaced_BS[..., None],
+                        group.columns_NR[row, span],
+                        columns_BSR[..., span],
+                    )
+                return columns_BSR.reshape(-1, columns_BSR.shape[2])
+
+            scores_SC = self._mean(changed)
+            chunks.append(scores_SC.reshape(len(background_B), num_steps, -1))
+        return np.concatenate(chunks)
+
     def _mean(self, changed: Callable[[_Encoded], Floats]) -> Floats:
         scores = [
             scores_NC

@@ -17,6 +17,7 @@ from mlplab.explain.dependence import Dependence, dependence
 from mlplab.explain.importance import Importance, correlated_groups, importances
 from mlplab.explain.row_losses import from_mean, metric_of, row_losses
 from mlplab.explain.slices import Slice, worst_slices
+from mlplab.explain.stored import FORMAT
 from mlplab.model.model import Model
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 10_000
 MAX_DEPENDENCE_ROWS = 500
-FORMAT = "mlplab-explain-1"
 
 
 @dataclass(frozen=True, eq=False)

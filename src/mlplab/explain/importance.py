@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from mlplab.data.table import Floats
+from mlplab.data.table import Floats, Ints
+from mlplab.data.tabular.columns import CATEGORY
 from mlplab.explain.columns_scorer import ColumnsScorer
 from mlplab.explain.row_losses import from_mean, row_losses
 
@@ -83,19 +84,46 @@ def importances(
 
 def correlated_groups(scorer: ColumnsScorer) -> list[tuple[str, ...]]:
     """Return the groups of columns that can stand in for each other, so that permuting one of them
-    shows too little: those whose features have a rank correlation of at least 0.9.
+    shows too little: those whose features have a rank correlation of at least 0.9, or, for
+    categories, such as a town and its region, an association (Cramer's V) of at least 0.9.
     """
     ranks = {name: _standard_ranks(scorer.encoded(name)) for name in scorer.names}
+    categories = {
+        name: np.unique(scorer.encoded(name), axis=0, return_inverse=True)[1].ravel()
+        for name in scorer.names
+        if scorer.kinds[name] == CATEGORY
+    }
     group_of = {name: {name} for name in scorer.names}
     for i, first in enumerate(scorer.names):
         for second in scorer.names[i + 1 :]:
             correlation = np.abs(ranks[first].T @ ranks[second]).max(initial=0.0)
+            if correlation < CORRELATED and first in categories and second in categories:
+                correlation = cramers_v(categories[first], categories[second])
             if correlation >= CORRELATED and group_of[first] is not group_of[second]:
                 group_of[first] |= group_of[second]
                 for name in group_of[second]:
                     group_of[name] = group_of[first]
     groups = {id(group): group for group in group_of.values() if len(group) > 1}
     return [tuple(name for name in scorer.names if name in group) for group in groups.values()]
+
+
+def cramers_v(first_N: Ints, second_N: Ints) -> float:
+    """Return the association of two columns of categories, given as codes from 0: 0 if they are
+    independent, 1 if the one with fewer categories follows from the other; corrected for chance.
+
+    Source: Bergsma, "A bias-correction for Cramer's V and Tschuprow's T", 2013.
+    """
+    table = np.zeros((first_N.max() + 1, second_N.max() + 1))
+    np.add.at(table, (first_N, second_N), 1.0)
+    rows, columns = table.shape
+    num, least = len(first_N), min(table.shape)
+    if least < 2 or num < 2:
+        return 0.0
+    expected = np.outer(table.sum(1), table.sum(0)) / num
+    phi2 = float((np.square(table - expected) / expected).sum()) / num
+    by_chance = (rows - 1) * (columns - 1) / (num - 1)
+    limit = min(size - (size - 1) ** 2 / (num - 1) for size in (rows, columns)) - 1
+    return float(np.sqrt(max(0.0, phi2 - by_chance) / limit)) if limit > 0 else 0.0
 
 
 def _standard_ranks(values_NF: Floats) -> Floats:

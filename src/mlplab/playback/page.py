@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from mlplab.config.playground_link import write_link
-from mlplab.explain.stored import DARK_PICTURE, EXPLAIN_FILE, LIGHT_PICTURE, slice_lines
+from mlplab.explain.stored import (
+    DARK_PICTURE,
+    EXPLAIN_FILE,
+    LIGHT_PICTURE,
+    read_explanation,
+    slice_lines,
+)
 from mlplab.io.files import write_text_atomic, yaml_text
 from mlplab.io.html import render
-from mlplab.io.reading import read_json
 from mlplab.model.reliability import reliability
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
@@ -91,7 +96,7 @@ def explanation_of(folder: Path) -> dict[str, object] | None:
         ground: base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
         for ground, path in pictures.items()
     }
-    return {"lines": slice_lines(read_json(folder / EXPLAIN_FILE)), **encoded}
+    return {"lines": slice_lines(read_explanation(folder)), **encoded}
 
 
 def facts_of(run: Run) -> str:

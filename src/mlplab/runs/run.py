@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from mlplab.data.preparation.examples import Prepared
     from mlplab.doctor import Diagnosis, Finding
+    from mlplab.explain.attribution import Attribution
     from mlplab.explain.explanation import Explanation
     from mlplab.model.intervals import Intervals
     from mlplab.training import DataCache
@@ -220,6 +221,18 @@ class Run:
 
         rows, description = described_rows(self.folder, self.settings, split)
         return explain([self.model], rows, description, **options)
+
+    def explain_row(self, row: int, split: str = "test", seed: int = 0) -> list[Attribution]:
+        """Return what moves the prediction of a row of a split, counted from 1: Shapley values of
+        its cells, which add up to the prediction; see `mlplab.explain.attribution.attribute`.
+
+        Raises ConfigError if there is no such row, and DataError if the data is gone or changed.
+        """
+        from mlplab.explain.attribution import attribute
+        from mlplab.runs.raw_split import described_rows
+
+        rows, description = described_rows(self.folder, self.settings, split)
+        return attribute([self.model], rows, row, description, seed)
 
     def __repr__(self) -> str:
         values = self.metrics
