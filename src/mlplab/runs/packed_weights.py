@@ -51,7 +51,9 @@ def write_ensemble(path: Path, model: PackedModel, selected: Sequence[Selected])
     metadata = {
         "format": FORMAT,
         "preprocessing": model.preprocessing.to_json(),
-        "ensemble": json.dumps([asdict(one) for one in selected]),
+        "ensemble": json.dumps(
+            [{k: v for k, v in asdict(one).items() if v is not None} for one in selected]
+        ),
     }
     write_bytes_atomic(path, weights_bytes(tensors, metadata))
 
