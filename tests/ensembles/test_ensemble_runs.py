@@ -11,12 +11,11 @@ import pytest
 
 import mlplab
 from mlplab.cli import main
-from mlplab.errors import CheckpointError
 from mlplab.runs.ensemble_document import EnsembleDocument
 from mlplab.runs.signals import Interrupted
 
 FILES = ("weights.safetensors", "ensemble.json", "metrics.csv")
-QUICK = ["dataset=moons", "dataset.num_samples=120", "tracking=summary"]
+QUICK = ["dataset=moons", "dataset.num_samples=120", "tracking=summary", "model.hidden=8"]
 
 
 def table(n=150):
@@ -54,26 +53,25 @@ class Stop(mlplab.Callback):
 @pytest.mark.parametrize(
     ("more", "tried"),
     [
-        (["engine=native"], 3),
-        (["engine=eager", "optimizer.lr=0.004"], 2),
+        (["engine=eager", "optimizer.lr=0.004"], 1),
         (["validation=kfold", "validation.folds=2", "training.calibration=temperature"], 2),
     ],
 )
 def test_an_ensemble_killed_at_any_checkpoint_ends_with_the_same_bytes(more, tried, tmp_path):
-    line = [*QUICK, "ensemble=3", "training.epochs=12", "tracking.checkpoint_seconds=0", *more]
+    line = [*QUICK, "ensemble=2", "training.epochs=12", "tracking.checkpoint_seconds=0", *more]
     copy = CopyFolder(tmp_path / "whole", tmp_path / "copies")
 
     whole = mlplab.run(line, tmp_path / "whole", callbacks=[copy])
 
     assert copy.count >= 2
-    for number in np.linspace(0, copy.count - 1, tried).astype(int):
+    for number in range(1, copy.count, copy.count // tried):
         resumed = mlplab.resume(tmp_path / "copies" / str(number))
         assert contents(resumed.folder) == contents(whole.folder)
         assert resumed.metrics == whole.metrics
 
 
 def test_an_interrupted_ensemble_has_a_model_and_continues(tmp_path):
-    line = [*QUICK, "ensemble=3", "training.epochs=12", "tracking.checkpoint_epochs=5"]
+    line = [*QUICK, "ensemble=2", "training.epochs=12", "tracking.checkpoint_epochs=5"]
     whole = mlplab.run(line, tmp_path / "whole")
 
     stopped = mlplab.run(line, tmp_path / "stopped", callbacks=[Stop(8)])
@@ -85,28 +83,31 @@ def test_an_interrupted_ensemble_has_a_model_and_continues(tmp_path):
     assert contents(resumed.folder) == contents(whole.folder)
 
 
-def test_changed_ranges_are_refused_when_an_ensemble_continues(tmp_path):
+def test_an_ensemble_continues_with_the_ranges_that_it_began_with(tmp_path):
     ranges = tmp_path / "ranges.yaml"
-    text = "version: 1\nranges:\n  optimizer.lr: {uniform: [0.001, HIGH]}\n"
+    text = 'version: 2\nranges:\n  optimizer.lr: "interval(0.001,HIGH)"\n'
     ranges.write_text(text.replace("HIGH", "0.01"))
     line = [*QUICK, "ensemble=2", "training.epochs=10", f"ensemble_ranges={ranges}"]
     run = mlplab.run([*line, "tracking.checkpoint_epochs=5"], tmp_path / "a", callbacks=[Stop(7)])
+    expected = [one.overrides for one in EnsembleDocument.read(run.folder).members]
     ranges.write_text(text.replace("HIGH", "0.1"))
 
-    with pytest.raises(CheckpointError, match="ensemble_ranges"):
-        mlplab.resume(run.folder)
+    resumed = mlplab.resume(run.folder)
+
+    assert resumed.status == "done"
+    assert [one.overrides for one in EnsembleDocument.read(run.folder).members] == expected
 
 
 def test_a_cross_validated_ensemble_is_selected_out_of_fold(tmp_path):
     x, _ = table()
     y = x[:, 0] * x[:, 1]
-    line = ["ensemble=3", "training.epochs=10", "validation=kfold", "validation.folds=3"]
+    line = ["ensemble=2", "training.epochs=10", "validation=kfold", "validation.folds=3"]
     line += ["tracking=summary", "model.hidden=16"]
 
     run = mlplab.fit(x, y, line, folder=tmp_path / "run")
     loaded = mlplab.load(run.folder)
 
-    assert run.summary["population"] == 9
+    assert run.summary["population"] == 6
     assert {"train/rmse", "val/rmse", "test/rmse"} <= run.metrics.keys()
     np.testing.assert_array_equal(loaded.predict(x), run.predict(x))
     chosen = [one for one in EnsembleDocument.read(run.folder).members if one.weight > 0]
@@ -143,7 +144,7 @@ class Watch(mlplab.Callback):
 def test_callbacks_time_limits_and_scalars_reach_an_ensemble(tmp_path):
     tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     watch = Watch()
-    line = ["dataset=moons", "tracking=scalars", "ensemble=3", "training.epochs=500"]
+    line = ["dataset=moons", "tracking=scalars", "ensemble=2", "training.epochs=500"]
 
     run = mlplab.run(
         [*line, "training.patience=400", "training.time_limit=0.2s"],
@@ -151,26 +152,31 @@ def test_callbacks_time_limits_and_scalars_reach_an_ensemble(tmp_path):
         callbacks=[watch],
     )
 
-    assert watch.members == {0, 1, 2}
+    assert watch.members == {0, 1}
     assert run.summary["time_limited"]
     assert run.summary["reason"].startswith("stopped: time limit")
     assert (run.folder / "artifacts" / "member_1_note.txt").read_text() == "text"
     events = tensorboard.EventAccumulator(str(run.folder)).Reload()
     scalars = set(events.Tags()["scalars"])
-    assert {"val/log_loss", "val_best/log_loss", "test/accuracy", "member_2/doubled"} <= scalars
+    assert {"val/log_loss", "val_best/log_loss", "test/accuracy", "member_1/doubled"} <= scalars
 
 
-def test_the_report_shows_members_selection_and_metrics(tmp_path, capsys):
+def test_the_report_shows_members_selection_and_metrics(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
-    run = mlplab.run([*QUICK, "ensemble=3", "training.epochs=10"], tmp_path / "run")
+    from mlplab.pictures.gallery import pictures
+    from mlplab.pictures.rendering import drawing
+
+    drawn = [one for one in pictures() if one.name in ("members", "selection", "curves", "units")]
+    monkeypatch.setattr(drawing, "pictures", lambda: drawn)
+    run = mlplab.run([*QUICK, "ensemble=2", "training.epochs=10"], tmp_path / "run")
 
     assert main(["report", str(run.folder), "--json"]) == 0
     names = {Path(name).name for name in json.loads(capsys.readouterr().out)["files"]}
     page = (run.folder / "report.html").read_text()
 
-    pictures = ("members", "selection", "decision", "confusion", "reliability")
-    assert {f"{name}{ground}.png" for name in pictures for ground in ("", "-dark")} < names
-    assert not {"units.png", "curves.png"} & names
+    grounds = ("", "-dark")
+    expected = [f"{name}{one}.png" for name in ("members", "selection") for one in grounds]
+    assert names == {*expected, "report.html"}
     assert "mean member" in page
     assert f"{run.metrics['test/log_loss']:.4f}" in page
     assert main(["report", str(run.folder), "--gif"]) == 2

@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "pictures.lecture": BASE | COMPONENTS | {"network.activations", "pictures"},
     "one_step": RUN | {"pictures", "network.activations"},
     "playback": RUN | PICTURES,
-    "ensembles": RUN,
+    "ensembles": RUN | {"mirroring", "pictures", "pictures.rendering"},
     "experiment": RUN | {"mirroring", "pictures", "pictures.rendering", "ensembles"},
     "interactive": RUN | PICTURES,
     "sweeps.plan": RUN,

@@ -134,15 +134,10 @@ def _train_and_record(
         result = Result.of(packed)
         outcome = outcome_of(packed, result, rows.buffer.histories()[0], stopped, folder)
         size = write_results(folder, packed, result)
+        together = len(packed.training.networks)
+        more = {"members": settings.ensemble, "members_selected": result.num_members}
         summary = record.finish(
-            outcome,
-            size,
-            session.device,
-            spent,
-            exact,
-            stopped_by,
-            population=len(packed.training.networks),
-            more={"members": settings.ensemble, "members_selected": result.num_members},
+            outcome, size, session.device, spent, exact, stopped_by, (), together, more
         )
         log.info("%s: %s", outcome.status, outcome.reason)
         run = Run(folder, settings, summary, outcome.history, result.model)

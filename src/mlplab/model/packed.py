@@ -95,10 +95,10 @@ class PackedModel(Model):
 def mixture_deviation(
     weights: Sequence[float], means: Sequence[np.ndarray], deviations: Sequence[Any]
 ) -> np.ndarray:
-    """Return the standard deviation of a mixture: of the spread within its parts, and between."""
-    parts = list(zip(weights, means, deviations, strict=True))
-    mean = sum(weight * value for weight, value, _ in parts)
-    variance = sum(w * (np.square(d) + np.square(value - mean)) for w, value, d in parts)
+    """Return the standard deviation of a mixture of distributions with these weights."""
+    mixed = list(zip(weights, means, deviations, strict=True))
+    mean = sum(weight * value for weight, value, _ in mixed)
+    variance = sum(w * (np.square(d) + np.square(value - mean)) for w, value, d in mixed)
     return np.asarray(np.sqrt(variance))
 
 

@@ -127,12 +127,10 @@ class Record(Callback):
         population: int = 1,
         more: Mapping[str, object] | None = None,
     ) -> dict[str, object]:
-        """Write the summary, which marks a run as ended that has its weights; return it.
+        """Write the summary, which marks a run with its weights as ended; return it.
 
-        `spent` is the time of training. `exact` is False if the run was resumed under other
-        conditions; `stopped_by` is the number of the signal that stopped it, `population` the
-        number of networks that trained, `health` are the findings of the diagnosis, and `more` are
-        further entries.
+        `exact` is False if the run was resumed under other conditions, `stopped_by` the signal that
+        stopped it, `health` are the findings of the diagnosis, and `more` are further entries.
         """
         # an interrupted run may be resumed, which writes its final scalars
         if self.events is not None and outcome.status != "interrupted":
