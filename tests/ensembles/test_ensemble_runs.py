@@ -51,23 +51,22 @@ class Stop(mlplab.Callback):
 
 
 @pytest.mark.parametrize(
-    ("more", "tried"),
+    "more",
     [
-        (["engine=eager", "optimizer.lr=0.004"], 1),
-        (["validation=kfold", "validation.folds=2", "training.calibration=temperature"], 2),
+        ["engine=eager", "optimizer.lr=0.004"],
+        ["validation=kfold", "validation.folds=2", "training.calibration=temperature"],
     ],
 )
-def test_an_ensemble_killed_at_any_checkpoint_ends_with_the_same_bytes(more, tried, tmp_path):
+def test_an_ensemble_killed_at_a_checkpoint_ends_with_the_same_bytes(more, tmp_path):
     line = [*QUICK, "ensemble=2", "training.epochs=12", "tracking.checkpoint_seconds=0", *more]
     copy = CopyFolder(tmp_path / "whole", tmp_path / "copies")
 
     whole = mlplab.run(line, tmp_path / "whole", callbacks=[copy])
 
     assert copy.count >= 2
-    for number in range(1, copy.count, copy.count // tried):
-        resumed = mlplab.resume(tmp_path / "copies" / str(number))
-        assert contents(resumed.folder) == contents(whole.folder)
-        assert resumed.metrics == whole.metrics
+    resumed = mlplab.resume(tmp_path / "copies" / str(copy.count // 2))
+    assert contents(resumed.folder) == contents(whole.folder)
+    assert resumed.metrics == whole.metrics
 
 
 def test_an_interrupted_ensemble_has_a_model_and_continues(tmp_path):
