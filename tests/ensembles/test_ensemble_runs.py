@@ -11,7 +11,6 @@ import pytest
 
 import mlplab
 from mlplab.cli import main
-from mlplab.errors import CheckpointError
 from mlplab.runs.ensemble_document import EnsembleDocument
 from mlplab.runs.signals import Interrupted
 
@@ -83,16 +82,19 @@ def test_an_interrupted_ensemble_has_a_model_and_continues(tmp_path):
     assert contents(resumed.folder) == contents(whole.folder)
 
 
-def test_changed_ranges_are_refused_when_an_ensemble_continues(tmp_path):
+def test_an_ensemble_continues_with_the_ranges_that_it_began_with(tmp_path):
     ranges = tmp_path / "ranges.yaml"
-    text = "version: 1\nranges:\n  optimizer.lr: {uniform: [0.001, HIGH]}\n"
+    text = 'version: 2\nranges:\n  optimizer.lr: "interval(0.001,HIGH)"\n'
     ranges.write_text(text.replace("HIGH", "0.01"))
     line = [*QUICK, "ensemble=2", "training.epochs=10", f"ensemble_ranges={ranges}"]
     run = mlplab.run([*line, "tracking.checkpoint_epochs=5"], tmp_path / "a", callbacks=[Stop(7)])
+    expected = [one.overrides for one in EnsembleDocument.read(run.folder).members]
     ranges.write_text(text.replace("HIGH", "0.1"))
 
-    with pytest.raises(CheckpointError, match="ensemble_ranges"):
-        mlplab.resume(run.folder)
+    resumed = mlplab.resume(run.folder)
+
+    assert resumed.status == "done"
+    assert [one.overrides for one in EnsembleDocument.read(run.folder).members] == expected
 
 
 def test_a_cross_validated_ensemble_is_selected_out_of_fold(tmp_path):

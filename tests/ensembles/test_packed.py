@@ -68,7 +68,7 @@ def test_a_sample_is_a_function_of_seed_and_member_and_typed_keys_are_fixed():
 
 
 @pytest.mark.parametrize(
-    ("ranges", "words"),
+    ("ranges", "message"),
     [
         ({"optimizer.lr": 0.1}, "ensemble_ranges.optimizer.lr"),
         ({"optimizer.lr": "tag(log,interval(0,1))"}, "above 0"),
@@ -78,8 +78,8 @@ def test_a_sample_is_a_function_of_seed_and_member_and_typed_keys_are_fixed():
         ({"model.width": [1, 2]}, "no key"),
     ],
 )
-def test_a_range_that_has_no_effect_is_refused(ranges, words):
-    with pytest.raises(ConfigError, match=words):
+def test_a_range_that_has_no_effect_is_refused(ranges, message):
+    with pytest.raises(ConfigError, match=message):
         mlplab.run(["dataset=moons", "ensemble=2", f"ensemble_ranges={shown(ranges)}"])
 
 
@@ -96,7 +96,7 @@ def test_a_typed_key_of_a_sampled_group_fixes_the_group():
     assert not any(line.startswith("embedding") for line in lines)
 
 
-def test_consecutive_members_sample_all_choices_and_all_parts_of_an_interval():
+def test_consecutive_members_sample_all_choices_and_the_whole_interval():
     ranges = load_ranges({"model.hidden": ["8", "9", "10"], "optimizer.lr": "interval(0,8)"}, [])
     space = {one.name: one for one in ranges.space}
     shares = {
@@ -149,7 +149,7 @@ def test_the_score_of_a_mixture_is_the_metric(kind):
         np.testing.assert_allclose(mean, score(scores.mean(0, keepdims=True)), rtol=1e-12)
 
 
-def test_members_with_embeddings_of_their_own_predict_the_same_everywhere(tmp_path):
+def test_members_with_different_embeddings_predict_the_same_everywhere(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(120, 3))
     y = np.sin(2 * x[:, 0]) + x[:, 1]

@@ -80,15 +80,15 @@ def load_ranges(changes: object, typed: Sequence[str]) -> Ranges:
         default, user = user, _user(None)
     keys = {key_of(line) for line in typed}
     names = {**default["fixed"], **default["ranges"]}
-    parts: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, dict[str, Any]] = {}
     for name, other in (("fixed", "ranges"), ("ranges", "fixed")):
         kept = {k: v for k, v in default[name].items() if not _is_typed(k, keys, names)}
         merged = {**kept, **user[name]}
-        parts[name] = {k: v for k, v in merged.items() if k in user[name] or k not in user[other]}
-    for key in (*parts["fixed"], *parts["ranges"]):
+        chosen[name] = {k: v for k, v in merged.items() if k in user[name] or k not in user[other]}
+    for key in (*chosen["fixed"], *chosen["ranges"]):
         _check_variable(str(key))
     unchanged = user.get("unchanged", default.get("unchanged", 0.0))
-    loaded = Ranges(unchanged, parts["fixed"], parts["ranges"])
+    loaded = Ranges(unchanged, chosen["fixed"], chosen["ranges"])
     loaded.sample(0, 0)  # tells mistakes in the ranges now
     return loaded
 

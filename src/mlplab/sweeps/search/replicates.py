@@ -33,9 +33,9 @@ class Replicates:
         line = (*self.base, *trial_overrides(params))
         if seeds is not None:
             line = tuple(override for override in line if key_of(override) != "seed")
-        validation = self.composer.base(line).config["validation"]
+        config = self.composer.base(line).config
         lines = [line] if seeds is None else [(*line, f"seed={seed}") for seed in seeds]
-        return [job for one in lines for job in folds(one, validation)]
+        return [job for one in lines for job in folds(one, config)]
 
     def new_seeds(self, number: int, space: Sequence[Dimension], first: int) -> range:
         """Return consecutive seeds that no trial uses: those after the last seed of the search.
