@@ -17,7 +17,7 @@ from mlplab.data.table import DataFrame, Floats, Series
 from mlplab.data.tabular.cell_errors import check_numbers, refuse_cells
 from mlplab.data.tabular.cells import are_dates, parse_booleans, parse_numbers
 from mlplab.data.tabular.number_columns import batches, plain_number_columns
-from mlplab.data.tabular.number_formats import NumberFormat, parse_formatted
+from mlplab.data.tabular.number_formats import NumberFormat, mixed_notations, parse_formatted
 from mlplab.data.tabular.sniffing import parse_number
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
@@ -129,6 +129,8 @@ def feature_columns(
             kind = _configured_kind(name, dataset) or kind_of(
                 frame[name], dataset.date_format, most
             )
+            if kind in (TEXT, CATEGORY) and name not in dataset.categories:
+                _refuse_mixed_notations(frame[name], source)
             if kind == TEXT:
                 raise DataError(_text_message(frame[name], source))
             if kind == NUMBER:
@@ -153,9 +155,21 @@ def _sound_numbers(frame: DataFrame, names: Sequence[str]) -> set[str]:
     return {
         name
         for batch, x_NF in batches(frame, plain_number_columns(frame, names))
-        for name, is_sound in zip(batch, ~(np.abs(x_NF) > largest).any(0), strict=True)
-        if is_sound
+        for name, is_large in zip(
+            batch, np.any(np.abs(x_NF) > largest, axis=0).tolist(), strict=True
+        )
+        if not is_large
     }
+
+
+def _refuse_mixed_notations(values: Series, source: str) -> None:
+    if pair := mixed_notations(values):
+        raise DataError(
+            f"{source}, column '{values.name}': '{pair[0]}' has a decimal comma and '{pair[1]}' a"
+            " decimal point. Write all numbers of the column alike, leave it out"
+            f" (dataset.ignore=[{values.name}]), or treat it as categories"
+            f" (dataset.categories=[{values.name}])."
+        )
 
 
 def _configured_kind(name: str, dataset: TabularDataset) -> str | None:

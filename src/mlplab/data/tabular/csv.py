@@ -103,8 +103,8 @@ def _parse(
     types: dict[str, pa.DataType],
     columns: Sequence[str] = (),
 ) -> pa.Table:
-    """Parse the columns with these names, or all; those for which further strings count as missing once more by themselves,
-    so that their types do not depend on these strings.
+    """Parse the columns with these names, or all; those for which further strings count as missing
+    once more by themselves, so that their types do not depend on these strings.
     """
     import pyarrow as pa
 

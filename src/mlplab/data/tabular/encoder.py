@@ -309,9 +309,9 @@ class Encoder:
             )
         encoded_NF = np.empty((len(frame), len(self.feature_names)))
         starts = np.cumsum([0, *(len(column.features) for column in self.columns)])
-        encoded: set[str] = set()
-        if len(self.columns) > _MAX_REMOVED and not number_markers(self.markers):
-            encoded = encode_numbers(frame, self._plain_numbers(), starts, encoded_NF)
+        is_wide = len(self.columns) > _MAX_REMOVED and not number_markers(self.markers)
+        plain = self._plain_numbers() if is_wide else {}
+        encoded = encode_numbers(frame, plain, starts, encoded_NF) if plain else set()
         consume = consume and len(frame.columns) <= _MAX_REMOVED
         for i, column in enumerate(self.columns):
             if column.name in encoded:
@@ -381,14 +381,9 @@ def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
     """Pad encoders of the same columns, fitted on different rows, to equal numbers of features. A
     category that the network embeds in one of them is embedded in all.
     """
-    widths = [
-        max(len(column.features) for column in columns)
-        for columns in zip(*(encoder.columns for encoder in encoders), strict=True)
-    ]
-    outputs = [
-        max(column.outputs for column in columns)
-        for columns in zip(*(encoder.columns for encoder in encoders), strict=True)
-    ]
+    folds_of = list(zip(*(encoder.columns for encoder in encoders), strict=True))
+    widths = [max(len(column.features) for column in columns) for columns in folds_of]
+    outputs = [max(column.outputs for column in columns) for columns in folds_of]
     return [
         replace(
             encoder,

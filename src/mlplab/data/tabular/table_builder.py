@@ -88,7 +88,9 @@ def build_table(
     formats = {name: one.form for name, one in recognized.items()}
     columns = feature_columns(frame, names, dataset, source, formats)
     check_operands(formulas, columns, dataset, source)
-    y, task, classes = _targets(frame, targets, dataset.task, source)
+    has_unit = any(formats[name].has_unit for name in targets if name in formats)
+    wanted = "regression" if has_unit and dataset.task == "auto" else dataset.task
+    y, task, classes = _targets(frame, targets, wanted, source)
     if dataset.split_column:
         given_split = roles.split_from_column(frame[dataset.split_column], source)
     return RawTable(
