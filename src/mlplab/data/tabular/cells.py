@@ -78,16 +78,26 @@ def _other_spellings(category: str) -> list[str]:
 def without_markers(values: Series, markers: Sequence[str]) -> Series:
     """Return the column with cells that are markers of a missing cell as missing.
 
-    A number is a marker if a marker is written as this number, such as -1 or -999.0.
+    A number is a marker if a marker is the same number, such as -1 for -1.0.
     """
-    if values.dtype.kind in "iuf":
-        numbers = number_markers(markers)
-        is_marker = values.isin(numbers) if numbers else None
-        return values if is_marker is None or not is_marker.any() else values.mask(is_marker)
     if values.dtype.kind in "bcmM":
         return values
+    numbers = number_markers(markers)
+    if values.dtype.kind in "iuf":
+        is_marker = values.isin(numbers) if numbers else None
+        return values if is_marker is None or not is_marker.any() else values.mask(is_marker)
     is_marker = values.isin(markers)
+    if numbers:
+        is_marker |= values.map(lambda cell: _is_one_of(cell, numbers))
     return values.astype(object).where(~is_marker, None) if is_marker.any() else values
+
+
+def _is_one_of(cell: object, numbers: Sequence[float]) -> bool:
+    """Whether a cell is one of these numbers and no code with leading zeros."""
+    if not isinstance(cell, str):
+        is_number = isinstance(cell, (int, float, Decimal)) and not isinstance(cell, bool)
+        return is_number and float(cell) in numbers
+    return bool(_NUMBER.fullmatch(cell.strip())) and float(cell) in numbers
 
 
 def number_markers(markers: Sequence[str]) -> list[float]:
