@@ -39,7 +39,7 @@ RIGHT = {
     "cells that begin like comments": ("t,y\n#a,1\n#b,2\n", {"t": ["#a", "#b"], "y": [1, 2]}),
     "semicolons": (PLAIN.replace(",", ";").replace(".", ","), TABLE),
     "tabs": (PLAIN.replace(",", "\t").replace(".", ","), TABLE),
-    "a title before tabs": ("Titel\n" + PLAIN.replace(",", "\t").replace(".", ","), TABLE),
+    "a title before tabs": ("Umsatz\n" + PLAIN.replace(",", "\t").replace(".", ","), TABLE),
     "bars": (PLAIN.replace(",", "|"), TABLE),
     "line ends in cells": (
         'a,"b\nc",y\n1,"x\ny",p\n3,"z, w",q\n',
@@ -292,12 +292,8 @@ def test_na_values_of_columns():
     frame.loc[5:6, "y"] = "gone"
     for name in ("x.csv", "x.parquet"):
         frame.to_csv(name, index=False) if name == "x.csv" else frame.to_parquet(name)
-        table = read_table(
-            File(
-                path=name, target="y", na_values={"age": [-1], "y": ["gone"], "*": ["NA"]},
-                missing="impute",
-            )
-        )  # fmt: skip
+        markers = {"age": [-1], "y": ["gone"], "*": ["NA"]}
+        table = read_table(File(path=name, target="y", na_values=markers, missing="impute"))
         assert table.frame["age"].isna().sum() == 5
         assert table.frame["n"].eq(-1).sum() == frame["n"][[*range(5), *range(7, 60)]].eq(-1).sum()
         assert table.frame["t"].isna().sum() == 0

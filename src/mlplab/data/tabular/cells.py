@@ -95,8 +95,8 @@ def without_markers(values: Series, markers: Sequence[str]) -> Series:
 def _is_one_of(cell: object, numbers: Sequence[float]) -> bool:
     """Whether a cell is one of these numbers and no code with leading zeros."""
     if not isinstance(cell, str):
-        is_number = isinstance(cell, (int, float, Decimal)) and not isinstance(cell, bool)
-        return is_number and float(cell) in numbers
+        is_boolean = isinstance(cell, bool)
+        return not is_boolean and isinstance(cell, (int, float, Decimal)) and float(cell) in numbers
     return bool(_NUMBER.fullmatch(cell.strip())) and float(cell) in numbers
 
 
