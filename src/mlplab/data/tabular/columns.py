@@ -129,10 +129,9 @@ def feature_columns(
             kind = _configured_kind(name, dataset) or kind_of(
                 frame[name], dataset.date_format, most
             )
-            if kind in (TEXT, CATEGORY) and name not in dataset.categories:
-                _refuse_mixed_notations(frame[name], source)
-            if kind == TEXT:
-                raise DataError(_text_message(frame[name], source))
+            refusal = _refusal(frame[name], kind, source) if name not in dataset.categories else ""
+            if refusal:
+                raise DataError(refusal)
             if kind == NUMBER:
                 numbers_N = parse_numbers(frame[name], f"{source}, column '{name}'")
                 check_numbers(numbers_N, name, source)
@@ -162,14 +161,21 @@ def _sound_numbers(frame: DataFrame, names: Sequence[str]) -> set[str]:
     }
 
 
-def _refuse_mixed_notations(values: Series, source: str) -> None:
-    if pair := mixed_notations(values):
-        raise DataError(
-            f"{source}, column '{values.name}': '{pair[0]}' has a decimal comma and '{pair[1]}' a"
-            " decimal point. Write all numbers of the column alike, leave it out"
-            f" (dataset.ignore=[{values.name}]), or treat it as categories"
-            f" (dataset.categories=[{values.name}])."
-        )
+def _refusal(values: Series, kind: str, source: str) -> str:
+    """Return why a column is refused that is classified by its cells; empty if it is not."""
+    if kind == TEXT:
+        return _text_message(values, source)
+    pair = mixed_notations(values) if kind == CATEGORY else None
+    return _mixed_message(values, pair, source) if pair else ""
+
+
+def _mixed_message(values: Series, pair: tuple[str, str], source: str) -> str:
+    return (
+        f"{source}, column '{values.name}': '{pair[0]}' has a decimal comma and '{pair[1]}' a"
+        " decimal point. Write all numbers of the column alike, leave it out"
+        f" (dataset.ignore=[{values.name}]), or treat it as categories"
+        f" (dataset.categories=[{values.name}])."
+    )
 
 
 def _configured_kind(name: str, dataset: TabularDataset) -> str | None:
@@ -191,6 +197,8 @@ def _text_message(values: Series, source: str) -> str:
             f" (dataset.ignore=[{values.name}]), or treat it as categories"
             f" (dataset.categories=[{values.name}])."
         )
+    if pair := mixed_notations(values):
+        return _mixed_message(values, pair, source)
     hint = f"If it identifies the rows, set dataset.id_column={values.name}. "
     if advice := _advice_on_text(str(present.iloc[0]).strip()):
         hint = advice
