@@ -83,8 +83,7 @@ def build_table(
         require_column(name, available, source)
     num_rows_read = len(frame)
     required = {"impute": targets, "drop": [*names, *targets]}.get(dataset.missing, [])
-    frame = _without_markers(frame, dataset)
-    frame, given_split = _complete_rows(frame, required, given_split)
+    frame, given_split = _complete_rows(_without_markers(frame, dataset), required, given_split)
     if len(frame) < MIN_ROWS:
         complete = " without empty cells" if num_rows_read > len(frame) else ""
         needed = f"at least {MIN_ROWS} are needed"
