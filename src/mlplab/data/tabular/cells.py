@@ -129,31 +129,39 @@ def _other_spellings(category: str) -> list[str]:
 def without_markers(values: Cells, markers: Sequence[str]) -> Cells:
     """Return the column with cells that are markers of a missing cell as missing.
 
-    A number is a marker if a marker is written as this number, such as -1 or -999.0.
+    A number is a marker if a marker is the same number, such as -1 for -1.0.
     """
     texts, numbers = _marker_sets(tuple(markers))
     if isinstance(values, list):
         return [
-            None if (cell in texts if type(cell) is str else _is_in(cell, numbers)) else cell
+            None if (isinstance(cell, str) and cell in texts) or _is_one_of(cell, numbers) else cell
             for cell in values
         ]
+    if values.dtype.kind in "bcmM":
+        return values
     if values.dtype.kind in "iuf":
         is_marker = values.isin(list(numbers)) if numbers else None
         return values if is_marker is None or not is_marker.any() else values.mask(is_marker)
-    if values.dtype.kind in "bcmM":
-        return values
     is_marker = values.isin(list(markers))
+    if numbers:
+        is_marker |= values.map(lambda cell: _is_one_of(cell, numbers))
     return values.astype(object).where(~is_marker, None) if is_marker.any() else values
-
-
-def _is_in(cell: object, numbers: Collection[float]) -> bool:
-    return bool(numbers) and isinstance(cell, (int, float)) and cell in numbers
 
 
 @functools.lru_cache(maxsize=64)
 def _marker_sets(markers: tuple[str, ...]) -> tuple[frozenset[str], frozenset[float]]:
     """The markers as texts, and those that are numbers."""
     return frozenset(markers), frozenset(number_markers(markers))
+
+
+def _is_one_of(cell: object, numbers: Collection[float]) -> bool:
+    """Whether a cell is one of these numbers and no code with leading zeros."""
+    if not numbers:
+        return False
+    if not isinstance(cell, str):
+        is_boolean = isinstance(cell, bool)
+        return not is_boolean and isinstance(cell, (int, float, Decimal)) and float(cell) in numbers
+    return bool(_NUMBER.fullmatch(cell.strip())) and float(cell) in numbers
 
 
 def number_markers(markers: Sequence[str]) -> list[float]:

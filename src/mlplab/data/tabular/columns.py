@@ -17,7 +17,7 @@ from mlplab.data.table import Cells, DataFrame, Floats, Series
 from mlplab.data.tabular.cell_errors import check_numbers, refuse_cells
 from mlplab.data.tabular.cells import are_dates, parse_booleans, parse_numbers
 from mlplab.data.tabular.number_columns import batches, plain_number_columns
-from mlplab.data.tabular.number_formats import NumberFormat, parse_formatted
+from mlplab.data.tabular.number_formats import NumberFormat, mixed_notations, parse_formatted
 from mlplab.data.tabular.sniffing import parse_number
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
@@ -131,8 +131,9 @@ def feature_columns(
             kind = _configured_kind(name, dataset) or kind_of(
                 frame[name], dataset.date_format, most
             )
-            if kind == TEXT:
-                raise DataError(_text_message(frame[name], source))
+            refusal = _refusal(frame[name], kind, source) if name not in dataset.categories else ""
+            if refusal:
+                raise DataError(refusal)
             if kind == NUMBER:
                 numbers_N = parse_numbers(frame[name], f"{source}, column '{name}'")
                 check_numbers(numbers_N, name, source)
@@ -155,9 +156,28 @@ def _sound_numbers(frame: DataFrame, names: Sequence[str]) -> set[str]:
     return {
         name
         for batch, x_NF in batches(frame, plain_number_columns(frame, names))
-        for name, is_sound in zip(batch, np.all(~(np.abs(x_NF) > largest), axis=0), strict=True)
-        if is_sound
+        for name, is_large in zip(
+            batch, np.any(np.abs(x_NF) > largest, axis=0).tolist(), strict=True
+        )
+        if not is_large
     }
+
+
+def _refusal(values: Series, kind: str, source: str) -> str:
+    """Return why a column is refused that is classified by its cells; empty if it is not."""
+    if kind == TEXT:
+        return _text_message(values, source)
+    pair = mixed_notations(values) if kind == CATEGORY else None
+    return _mixed_message(values, pair, source) if pair else ""
+
+
+def _mixed_message(values: Series, pair: tuple[str, str], source: str) -> str:
+    return (
+        f"{source}, column '{values.name}': '{pair[0]}' has a decimal comma and '{pair[1]}' a"
+        " decimal point. Write all numbers of the column alike, leave it out"
+        f" (dataset.ignore=[{values.name}]), or treat it as categories"
+        f" (dataset.categories=[{values.name}])."
+    )
 
 
 def _configured_kind(name: str, dataset: TabularDataset) -> str | None:
@@ -179,6 +199,8 @@ def _text_message(values: Series, source: str) -> str:
             f" (dataset.ignore=[{values.name}]), or treat it as categories"
             f" (dataset.categories=[{values.name}])."
         )
+    if pair := mixed_notations(values):
+        return _mixed_message(values, pair, source)
     hint = f"If it identifies the rows, set dataset.id_column={values.name}. "
     if advice := _advice_on_text(str(present.iloc[0]).strip()):
         hint = advice

@@ -125,7 +125,7 @@ def _json_rows(path: Path, file: IO[bytes], is_document: bool) -> TextSource:
             raise DataError(f"{path} must be a list of objects, one for each row.")
         rows = document
     else:
-        lines = enumerate(file, 1)
+        lines = enumerate(file.read().splitlines(), 1)
         rows = [_parsed(path, line, f", line {n}") for n, line in lines if line.strip()]
     wrong = next((i for i, row in enumerate(rows) if not isinstance(row, dict)), None)
     if wrong is not None:

@@ -111,8 +111,8 @@ def _parse(
     table = _parse_columns(source, dialect, types, columns)
     for name, missing in dialect.column_missing.items():
         if name in table.column_names:
-            own = replace(dialect, missing=(*dialect.missing, *missing))
-            table = _with_column(table, name, _parse_columns(source, own, types, [name])[name])
+            further = replace(dialect, missing=(*dialect.missing, *missing))
+            table = _with_column(table, name, _parse_columns(source, further, types, [name])[name])
     for field in table.schema:
         if pa.types.is_binary(field.type):
             raise DataError(

@@ -5,6 +5,7 @@ They are printed before training and written to data_report.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -33,6 +34,11 @@ LEAK_SCORE = 0.995
 
 MAX_ROWS = 200_000
 MIN_WIDE = 500
+_TOTAL = re.compile(
+    r"(grand |sub)?totals?:?|sum:?|summe:?|gesamt:?|insgesamt:?|totaal:?|合计|合計|总计|합계|총계"
+    r"|итого:?|всего:?",
+    re.IGNORECASE,
+)
 MAX_EXACT_INTEGER = 2**24
 """The integers up to this are exact in single precision."""
 
@@ -169,6 +175,7 @@ def _findings(
         else:
             yield from _column_findings(table, column.name, column.kind)
     yield from _row_findings(table, rows)
+    yield from _total_findings(table)
     if table.task.classifies:
         yield from _class_findings(table)
     if table.dropped:
@@ -231,12 +238,35 @@ def _case_findings(name: str, categories: Iterable[object]) -> Iterator[Finding]
     texts: dict[str, str] = {}
     for category in sorted(map(str, categories)):
         other = texts.setdefault(category.strip().lower(), category)
-        if other.strip() != category.strip():
+        if other != category and other.strip() == category.strip():
+            yield Finding(
+                name,
+                f"'{other}' and '{category}' differ only in the blanks around them",
+                "They are one category",
+            )
+        elif other != category:
             yield Finding(
                 name,
                 f"'{other}' and '{category}' differ only in case",
                 "They are two categories; write them alike if they are one",
             )
+
+
+def _total_findings(table: RawTable) -> Iterator[Finding]:
+    """Say that the last row is a total: a cell says so, or it is the sum of the others."""
+    frame = table.frame.iloc[:, :MIN_WIDE]
+    last = frame.iloc[-1]
+    titles = [cell for cell in last if isinstance(cell, str) and _TOTAL.fullmatch(cell.strip())]
+    numbers = frame[plain_number_columns(frame, list(frame.columns))].to_numpy(np.float64)
+    sums_F = np.nansum(numbers[:-1], 0)
+    is_sum_F = np.isclose(numbers[-1], sums_F, rtol=1e-6, atol=0) & (sums_F != 0)
+    if titles or (len(frame) > 3 and len(is_sum_F) > 1 and is_sum_F.all()):
+        what = f"'{titles[0]}'" if titles else "each number is the sum of those above"
+        yield Finding(
+            "",
+            f"the last row, row {len(frame)}, looks like a total: {what}",
+            "It is used like any other row; remove it from the file if it is one",
+        )
 
 
 def _is_consecutive(numbers: Series) -> bool:

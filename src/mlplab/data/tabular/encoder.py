@@ -319,11 +319,11 @@ class Encoder:
                 f" {', '.join(map(str, frame.columns[:30]))}."
             )
         encoded_NF = np.empty((len(frame), self._starts[-1]))
-        encoded: set[str] = set()
         is_frame = not isinstance(frame, Records)
-        if is_frame and len(self.columns) > _MAX_REMOVED and not number_markers(self.markers):
-            starts = np.array(self._starts)
-            encoded = encode_numbers(frame, self._plain_numbers(), starts, encoded_NF)
+        is_wide = len(self.columns) > _MAX_REMOVED and not number_markers(self.markers)
+        plain = self._plain_numbers() if is_frame and is_wide else {}
+        starts = np.array(self._starts)
+        encoded = encode_numbers(frame, plain, starts, encoded_NF) if plain else set()
         consume = consume and is_frame and len(frame.columns) <= _MAX_REMOVED
         for column, start in zip(self.columns, self._starts, strict=False):
             if column.name in encoded:
@@ -393,14 +393,9 @@ def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
     """Pad encoders of the same columns, fitted on different rows, to equal numbers of features. A
     category that the network embeds in one of them is embedded in all.
     """
-    widths = [
-        max(len(column.features) for column in columns)
-        for columns in zip(*(encoder.columns for encoder in encoders), strict=True)
-    ]
-    outputs = [
-        max(column.outputs for column in columns)
-        for columns in zip(*(encoder.columns for encoder in encoders), strict=True)
-    ]
+    folds_of = list(zip(*(encoder.columns for encoder in encoders), strict=True))
+    widths = [max(len(column.features) for column in columns) for columns in folds_of]
+    outputs = [max(column.outputs for column in columns) for columns in folds_of]
     return [
         replace(
             encoder,

@@ -40,7 +40,7 @@ _PUNCTUATION = "\u00a0«»‘’“”‹›…–—¿¡„‚"  # noqa: RUF001
 _OPENING = "‚„¿¡"  # noqa: RUF001
 _SYMBOLS = "¢£¤¥¦§¨©¬®¯°±²³´µ¶·¸¹º¼½¾ª×÷ˆ˜‰†‡•™€ƒ\u00ad"  # noqa: RUF001
 _ACUTE = "\u00b4"
-_INSIDE_WORDS = _ACUTE + "·\u00ad"
+_BETWEEN_LETTERS = _ACUTE + "·\u00ad"
 """Symbols that stand between letters: an apostrophe, the Catalan middle dot, a soft hyphen."""
 _AROUND_CELLS = ("", ",", ";", "\t", "|", "\n", "\r", '"')
 
@@ -150,7 +150,7 @@ def _is_unusual(text: str, start: int, end: int) -> bool:
 def _is_unusual_symbol(content: str, before: str, after: str) -> bool:
     if len(content) > 1:
         return content != _ACUTE * len(content)
-    if content in _INSIDE_WORDS:
+    if content in _BETWEEN_LETTERS:
         return False
     if before.isalpha() and after.isalpha():
         return True
@@ -161,8 +161,8 @@ def _is_unusual_symbol(content: str, before: str, after: str) -> bool:
 
 def _sample(text: str) -> str:
     """Return some words of the text that are not ASCII, quoted."""
-    words = re.findall(r"[^\W\d_]*[^\x00-\x7f\W][^\W\d_]*", text)
-    return ", ".join(f"'{word[:20]}'" for word, _ in Counter(words).most_common(3))
+    samples = re.findall(r"[^\W\d_]*[^\x00-\x7f\W][^\W\d_]*", text)
+    return ", ".join(f"'{sample[:20]}'" for sample, _ in Counter(samples).most_common(3))
 
 
 def _korean(text: str, characters: list[str]) -> float:

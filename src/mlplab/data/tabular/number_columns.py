@@ -178,8 +178,8 @@ def encode_numbers(
             if end > first:
                 encoded_NF[:, first:end] = 0.0
                 encoded_NF[:, first] = missing_NF[:, f] & column.indicator
-        is_sound_F: np.ndarray = np.all(np.abs(filled_NF) <= largest, axis=0)
-        encoded.update(name for name, ok in zip(names, is_sound_F, strict=True) if ok)
+        is_sound_F = np.all(np.abs(filled_NF) <= largest, axis=0).tolist()
+        encoded.update(name for name, is_sound in zip(names, is_sound_F, strict=True) if is_sound)
     return encoded
 
 
@@ -191,7 +191,6 @@ def row_hashes(frame: DataFrame, names: Sequence[str]) -> np.ndarray:
     for _, x_NF in batches(frame, names):
         rows_NF = np.ascontiguousarray(x_NF) + 0.0  # of -0 and 0, the latter
         rows_NF[np.isnan(rows_NF)] = np.nan
-        hashes_N = np.array(
-            [hash((h, row.tobytes())) for h, row in zip(hashes_N, rows_NF, strict=True)]
-        )
+        rows = zip(hashes_N.tolist(), rows_NF, strict=True)
+        hashes_N = np.array([hash((before, row.tobytes())) for before, row in rows])
     return hashes_N

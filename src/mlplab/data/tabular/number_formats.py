@@ -30,6 +30,7 @@ _PAIRS = (
 )
 """Separator of thousands and decimal sign, in the order in which they are tried."""
 _UNIT = "|".join(map(re.escape, sorted((*CURRENCIES, *_CODES), key=len, reverse=True)))
+_EITHER_NOTATION = re.compile(r"[+-]?(\d{1,3}([.,]\d{3})+|\d+)([.,]\d+)?")
 _MAX_TRIED = 20
 """As many cells are tried before all are."""
 
@@ -49,6 +50,11 @@ class NumberFormat:
     decimal: str = "."
     currency: str = ""
     percent: bool = False
+
+    @property
+    def has_unit(self) -> bool:
+        """Whether the numbers are amounts or percentages, and so not the codes of classes."""
+        return bool(self.currency) or self.percent
 
     def __str__(self) -> str:
         cell = f"1{self.thousands}234{self.decimal}5"
@@ -209,6 +215,21 @@ def _is_plain(cell: str) -> bool:
 
 def _fits(form: NumberFormat, cells: Iterable[str]) -> bool:
     return all(form.value(cell) is not None for cell in cells)
+
+
+def mixed_notations(values: Series) -> tuple[str, str] | None:
+    """Return two cells of a column of numbers of which some have a decimal comma and others a
+    decimal point; None if there are none, or not all cells are such numbers.
+    """
+    if values.dtype.kind in "biufcmM":
+        return None
+    examples: dict[str, str] = {}
+    for cell in values.dropna().unique():
+        if not isinstance(cell, str) or not _EITHER_NOTATION.fullmatch(cell.strip()):
+            return None
+        if sign := re.sub(r"[^.,]", "", cell)[-1:]:
+            examples.setdefault(sign, cell)
+    return (examples[","], examples["."]) if len(examples) == 2 else None
 
 
 def formatted_number(cell: object, form: NumberFormat) -> float | None:

@@ -23,7 +23,7 @@ from mlplab.data.tabular.text_source import (
     open_decompressed,
     suffixes,
 )
-from mlplab.errors import DataError
+from mlplab.errors import DataError, MissingExtraError
 from mlplab.extras import require
 
 SUPPORTED_FORMATS = (
@@ -91,7 +91,7 @@ def read(
             return ReadResult(idx_frame(path, outer == ".gz"))
         if inner in TEXT_SUFFIXES + CONVERTED_SUFFIXES:
             return _read_text(text_source(path, form), form, text_columns, number_columns)
-    except DataError:
+    except (DataError, MissingExtraError):
         raise
     except Exception as error:  # readers raise all kinds of exceptions for a damaged file
         reason = " ".join(str(error).split())[:300] or type(error).__name__

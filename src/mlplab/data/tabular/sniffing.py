@@ -89,12 +89,13 @@ def sniff(source: TextSource, form: Format) -> SniffResult:
     """
     with source.open() as file:
         head, is_complete = read_head(file)
-        encoding = form.encoding
-        if encoding is None and source.text is None:
+        if source.text is not None:
+            form = replace(form, delimiter=",", encoding="utf-8", decimal=".")
+        elif form.encoding is None:
             encoding = detected_encoding(head, source.path, is_complete)
             if encoding == "utf-8" and (later := invalid_utf8(head, file)):
                 encoding = detected_encoding(later, source.path, is_complete=False)
-    form = replace(form, encoding=encoding or "utf-8")
+            form = replace(form, encoding=encoding)
     return sniff_head(head, source.path, form, is_complete, source.has_names)
 
 

@@ -29,7 +29,12 @@ from mlplab.data.tabular.data_report import DataReport
 from mlplab.data.tabular.encoder import Encoder, pad_to_same_width
 from mlplab.data.tabular.encoder_fitting import fit_encoder
 from mlplab.data.tabular.number_columns import BATCH_CELLS
-from mlplab.data.tabular.number_formats import Recognized, parse_formatted, recognize
+from mlplab.data.tabular.number_formats import (
+    NumberFormat,
+    Recognized,
+    parse_formatted,
+    recognize,
+)
 from mlplab.data.tabular.raw_table import RawTable, Split
 from mlplab.data.tabular.splits import group_codes, split_table
 from mlplab.data.tabular.table_options import BY_RANK, TabularDataset
@@ -79,8 +84,7 @@ def build_table(
         require_column(name, available, source)
     num_rows_read = len(frame)
     required = {"impute": targets, "drop": [*names, *targets]}.get(dataset.missing, [])
-    frame = _without_markers(frame, dataset)
-    frame, given_split = _complete_rows(frame, required, given_split)
+    frame, given_split = _complete_rows(_without_markers(frame, dataset), required, given_split)
     if len(frame) < MIN_ROWS:
         complete = " without empty cells" if num_rows_read > len(frame) else ""
         needed = f"at least {MIN_ROWS} are needed"
@@ -89,7 +93,7 @@ def build_table(
     formats = {name: one.form for name, one in recognized.items()}
     columns = feature_columns(frame, names, dataset, source, formats)
     check_operands(formulas, columns, dataset, source)
-    y, task, classes = _targets(frame, targets, dataset.task, source)
+    y, task, classes = _targets(frame, targets, _wanted_task(dataset, targets, formats), source)
     if dataset.split_column:
         given_split = roles.split_from_column(frame[dataset.split_column], source)
     return RawTable(
@@ -107,6 +111,14 @@ def build_table(
         tuple(formulas or ()) if any(f.function != COLUMN for f in formulas or ()) else (),
         {name: formats[name] for name in targets if name in formats},
     )
+
+
+def _wanted_task(
+    dataset: TabularDataset, targets: Sequence[str], formats: Mapping[str, NumberFormat]
+) -> str:
+    """Return the task that is configured; amounts and percentages are values, not classes."""
+    has_unit = any(formats[name].has_unit for name in targets if name in formats)
+    return "regression" if has_unit and dataset.task == "auto" else dataset.task
 
 
 def _plain_numbers(
