@@ -34,7 +34,8 @@ WIDTH = 88
 
 RUN = (
     *("folder", "settings", "summary", "history", "metrics", "status", "preprocessing", "plot"),
-    *("predict", "predict_proba", "predict_codes", "scores", "module"),
+    *("predict", "predict_proba", "predict_codes", "predict_interval", "tuned_threshold"),
+    *("explain", "explain_row", "scores", "module"),
 )
 FIELDS = {
     "folder": "The folder of the run, a `Path`.",

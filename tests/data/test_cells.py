@@ -32,7 +32,11 @@ from mlplab.export import files
 from mlplab.export.columns import inputs
 from mlplab.runs.ensemble import Predictor
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore:lbfgs failed",  # the linear baseline of features that are not scaled
+)
 LATER = Path("later.csv")
 ROWS = 60
 LATER_ROWS = 25

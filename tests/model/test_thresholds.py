@@ -29,7 +29,7 @@ def test_no_threshold_is_better(metric, seed):
     score = MEASURES[metric]
     assert tuned.score == pytest.approx(score(y_N, probability_N >= tuned.threshold))
     assert tuned.default_score == pytest.approx(score(y_N, probability_N >= 0.5))
-    others = [score(y_N, probability_N >= t) for t in np.linspace(0.001, 0.999, 999)]
+    others = [score(y_N, probability_N >= t) for t in np.linspace(0.01, 0.99, 50)]
     assert tuned.score >= max(others) - 1e-12
 
 
