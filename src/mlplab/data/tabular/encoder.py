@@ -6,8 +6,8 @@ without scikit-learn. Shapes: N rows, F encoded features, C categories, Q quanti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
@@ -387,22 +387,3 @@ class Encoder:
             name: tuple(markers) for name, markers in stored.get("column_na_values", {}).items()
         }
         return cls(columns, tuple(stored["na_values"]), targets, column_markers)
-
-
-def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
-    """Pad encoders of the same columns, fitted on different rows, to equal numbers of features. A
-    category that the network embeds in one of them is embedded in all.
-    """
-    folds_of = list(zip(*(encoder.columns for encoder in encoders), strict=True))
-    widths = [max(len(column.features) for column in columns) for columns in folds_of]
-    outputs = [max(column.outputs for column in columns) for columns in folds_of]
-    return [
-        replace(
-            encoder,
-            columns=tuple(
-                replace(column, spare=width - len(column.features), outputs=size)
-                for column, width, size in zip(encoder.columns, widths, outputs, strict=True)
-            ),
-        )
-        for encoder in encoders
-    ]

@@ -6,6 +6,7 @@ Shapes: N rows, C categories.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -185,3 +186,22 @@ def _fit_dates(
         low=float(moments.dt.year.min()),
         high=float(moments.dt.year.max()),
     )
+
+
+def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
+    """Pad encoders of the same columns, fitted on different rows, to equal numbers of features. A
+    category that the network embeds in one of them is embedded in all.
+    """
+    folds_of = list(zip(*(encoder.columns for encoder in encoders), strict=True))
+    widths = [max(len(column.features) for column in columns) for columns in folds_of]
+    outputs = [max(column.outputs for column in columns) for columns in folds_of]
+    return [
+        replace(
+            encoder,
+            columns=tuple(
+                replace(column, spare=width - len(column.features), outputs=size)
+                for column, width, size in zip(encoder.columns, widths, outputs, strict=True)
+            ),
+        )
+        for encoder in encoders
+    ]

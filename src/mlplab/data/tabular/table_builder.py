@@ -26,8 +26,8 @@ from mlplab.data.tabular.computed import (
 )
 from mlplab.data.tabular.data_checks import inspect
 from mlplab.data.tabular.data_report import DataReport
-from mlplab.data.tabular.encoder import Encoder, pad_to_same_width
-from mlplab.data.tabular.encoder_fitting import fit_encoder
+from mlplab.data.tabular.encoder import Encoder
+from mlplab.data.tabular.encoder_fitting import fit_encoder, pad_to_same_width
 from mlplab.data.tabular.number_columns import BATCH_CELLS
 from mlplab.data.tabular.number_formats import (
     NumberFormat,

@@ -209,10 +209,7 @@ def make_plan(
     if len(settings) > 1 and (modes := {s.debug for s in settings} - {None}):
         raise several_jobs(modes.pop(), f"{len(settings)} jobs")
     if any(one.ensemble is not None for one in settings):
-        raise ConfigError(
-            "A sweep cannot train packed ensembles: leave out `ensemble=`, or train each as a run"
-            " of its own, with `mlplab train ensemble=N`."
-        )
+        raise ConfigError("A sweep cannot train `ensemble=N`: train each as a run of its own.")
     settings, options = limit_tracking(settings), options or Options()
     chosen = old.options.jobs if old else options.jobs or job_format(settings)
     options = dataclasses.replace(options, jobs=chosen)
