@@ -21,7 +21,7 @@ from mlplab.runs.health import findings_json
 from mlplab.runs.initial_weights import origin_of_weights, with_initial_weights
 from mlplab.runs.intervals import remove_intervals
 from mlplab.runs.log import log_to
-from mlplab.runs.recipe_text import recipe_line
+from mlplab.runs.recipe_text import note_recipe
 from mlplab.runs.record import Record
 from mlplab.runs.resume_checks import (
     check_compatible,
@@ -89,10 +89,7 @@ def run(
                     note(origin)
             if not quiet:
                 announce(owner.path)
-            if (recipe := recipe_line(member.settings)) is not None:
-                log.info(recipe)
-                if not quiet:
-                    note(recipe)
+            note_recipe(member.settings, log, quiet)
             return _train_and_record(
                 owner.path, member, session, process, log, quiet, callbacks, on_result
             )

@@ -36,6 +36,7 @@ def _of_classes(run: Run, rows: Rows, scores: np.ndarray) -> tuple[list[str], di
     import numpy as np
 
     from mlplab.model.reliability import reliability
+    from mlplab.model.thresholds import decide
     from mlplab.terminal.output import digits
 
     result = reliability(scores, rows.y)
@@ -50,7 +51,7 @@ def _of_classes(run: Run, rows: Rows, scores: np.ndarray) -> tuple[list[str], di
             f"probabilities are calibrated with the temperature {digits(float(temperature))}"
         )
     counts = np.bincount(rows.y, minlength=rows.task.num_classes)
-    right = scores.argmax(1) == rows.y
+    right = decide(scores, rows.threshold) == rows.y
     by_class = [float(right[rows.y == c].mean()) for c in np.flatnonzero(counts)]
     accuracy, balanced = float(right.mean()), float(np.mean(by_class))
     if majority_dominates(counts.tolist()) or accuracy_flatters(accuracy, balanced):

@@ -19,6 +19,7 @@ from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.flat_config import all_overrides
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.log import log_to
+from mlplab.runs.recipe_text import note_recipe
 from mlplab.runs.record import Record, write_data_report
 from mlplab.runs.resume_checks import (
     check_compatible,
@@ -108,6 +109,7 @@ def _train_and_record(
     settings, member, session = packed.settings, packed.member, packed.session
     log.info("%d members in training; device %s", len(packed.training.overrides), session.device)
     refuse_links(folder / name for name in ("pictures", "projector"))
+    note_recipe(member.settings, log, quiet)
     write_data_report(folder, member, quiet)
     rows = SelectionRows(packed)
     checkpointer = _checkpointer(folder, packed, process, log)

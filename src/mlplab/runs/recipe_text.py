@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from mlplab.config.shipped_experiments import TABLE
@@ -46,10 +47,13 @@ def recipe_line(settings: Settings) -> str | None:
     return f"experiment=table: {'; '.join(filter(None, groups))}{advice}"
 
 
-def note_recipe(settings: Settings) -> None:
-    """Print the choices of a run that follows experiment=table."""
+def note_recipe(settings: Settings, log: logging.Logger | None = None, quiet: bool = False) -> None:
+    """Print and log the choices of a run that follows experiment=table."""
     if (line := recipe_line(settings)) is not None:
-        note(line)
+        if log is not None:
+            log.info(line)
+        if not quiet:
+            note(line)
 
 
 def _network(settings: Settings) -> str:
