@@ -13,6 +13,7 @@ import pytest
 import mlplab
 from mlplab.cli import main
 from mlplab.errors import DataError
+from mlplab.terminal.output import digits
 
 QUICK = ["training.epochs=15", "tracking=summary", "optimizer.lr=0.02", "device=cpu"]
 
@@ -76,6 +77,14 @@ def test_evaluate_shows_the_calibration_error_and_a_dominant_class(capsys):
     assert f"ece {calibration['ece']:.2f}"[:7] in out
     assert "temperature" in out
     assert "balanced_accuracy says more than accuracy" in out
+
+
+def test_the_remark_compares_accuracies_at_the_threshold(capsys):
+    assert main(["evaluate", "classes", "--threshold", "0.9"]) == 0
+    out = capsys.readouterr().out
+    metrics = json.loads(Path("classes", "evaluation.json").read_text())["metrics"]
+    balanced, accuracy = (metrics[name]["value"] for name in ("balanced_accuracy", "accuracy"))
+    assert f"accuracy: {digits(balanced)} against {digits(accuracy)}" in out
 
 
 def test_evaluate_of_a_quantile_shows_pinball_loss_and_coverage(capsys):
