@@ -134,10 +134,10 @@ def test_several_levels_are_nested(capsys):
     assert "'0.5,x' is not a probability" in capsys.readouterr().err
 
 
-def test_stored_intervals_of_the_recipe_are_read_again():
-    """Its network has more inputs than features."""
+def test_stored_intervals_of_a_network_with_more_inputs_than_features_are_read_again():
     frame = table()
-    run = mlplab.fit(frame, "value", ["training.epochs=2", "tracking=off"], folder="recipe")
+    overrides = ["embedding=piecewise_linear", "training.epochs=2", "tracking=off"]
+    run = mlplab.fit(frame, "value", overrides, folder="recipe")
     assert len(run.preprocessing.input_names) > len(run.preprocessing.feature_names)
     before = run.predict_interval(frame)
     assert Path("recipe/intervals.json").is_file()
