@@ -235,6 +235,7 @@ WRITING = {
     "sweeps/open_job.py": {"mkdir"},  # those above -o, which the user named
     "fitting.py": {"mkdir"},  # log_dir, which the user named
     "cli.py": {"os.open"},  # os.devnull
+    "terminal/modes.py": {"os.open"},  # the same
     # in the user's cache, whose folder must be private
     "native/library_cache.py": {"mkdir", "os.open", "touch", "os.fdopen", "open"},
     "native/prebuilt.py": {"mkdir"},  # called when a wheel is built, never by the program

@@ -46,16 +46,17 @@ def _traced(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     value = module.activation.value
     try:
         traced = fx.symbolic_trace(lambda z: value(z))
+        named = fx.GraphModule(traced, traced.graph, type(module.activation).__name__)
         if dtype == torch.float64:
-            _keep_double_constants(traced)
-        return fx.GraphModule(traced, traced.graph, type(module.activation).__name__)
+            _keep_double_constants(named)
+        return named
     except (fx.proxy.TraceError, TypeError, AttributeError):  # it depends on the values
         return module
 
 
 def _keep_double_constants(traced: fx.GraphModule) -> None:
-    """Make the factors and terms of a graph buffers: the ONNX exporter rounds numbers to single
-    precision.
+    """Make the factors and terms of a graph buffers, which are no weights: the ONNX exporter rounds
+    numbers to single precision.
     """
     for node in traced.graph.nodes:
         if node.target not in (operator.mul, operator.add, operator.sub, operator.truediv):
@@ -63,9 +64,11 @@ def _keep_double_constants(traced: fx.GraphModule) -> None:
         for position, argument in enumerate(node.args):
             if isinstance(argument, float):
                 name = f"{node.name}_constant_{position}"
-                traced.register_buffer(name, torch.tensor(argument, dtype=torch.float64))
+                value = torch.tensor(argument, dtype=torch.float64)
+                traced.register_buffer(name, value, persistent=False)
                 with traced.graph.inserting_before(node):
                     node.update_arg(position, traced.graph.get_attr(name))
+    traced.recompile()
 
 
 class _Graph:
