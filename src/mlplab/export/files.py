@@ -23,6 +23,7 @@ from mlplab.data.tabular.columns import CATEGORY
 from mlplab.errors import DataError
 from mlplab.export.checking import TOLERANCE, difference, random_rows
 from mlplab.export.columns import Input, coded_inputs, inputs, raw_inputs
+from mlplab.export.double_constants import keep_double_constants
 from mlplab.export.pipeline import Pipeline
 from mlplab.extras import require
 from mlplab.io.files import open_atomic
@@ -141,6 +142,8 @@ def write_onnx(runs: Sequence[Run], file: BinaryIO) -> None:
     from mlplab.export.onnx_graph import complete_model
 
     pipeline, rows, columns = _module_and_rows(runs)
+    if runs[0].settings.dtype == "float64":
+        keep_double_constants(pipeline)
     batch = torch.export.Dim("rows", min=1)
     names = [f"column_{i}" for i in range(len(rows))]
     outputs = ["probabilities", "class_index"] if pipeline.classifies else ["values"]

@@ -34,41 +34,21 @@ def block_module(layer: Layer | PopulationLayer, view: LayerViews) -> fx.GraphMo
     root.weight = nn.Parameter(view.weight[0, 0].detach().clone())
     if view.bias is not None:
         root.bias = nn.Parameter(view.bias[0, 0].detach().clone())
-    root.activation = _traced(activation_module(layer.activation, view), view.weight.dtype)
+    root.activation = _traced(activation_module(layer.activation, view))
     graph = _Graph(BlockPlan(layer.blocks), view.bias is not None)
     return fx.GraphModule(root, graph.graph, "Blocks")
 
 
-def _traced(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+def _traced(module: nn.Module) -> nn.Module:
     """The operations of a function that has no class of torch, if its code can be traced."""
     if not isinstance(module, Elementwise):
         return module
     value = module.activation.value
     try:
         traced = fx.symbolic_trace(lambda z: value(z))
-        named = fx.GraphModule(traced, traced.graph, type(module.activation).__name__)
-        if dtype == torch.float64:
-            _keep_double_constants(named)
-        return named
+        return fx.GraphModule(traced, traced.graph, type(module.activation).__name__)
     except (fx.proxy.TraceError, TypeError, AttributeError):  # it depends on the values
         return module
-
-
-def _keep_double_constants(traced: fx.GraphModule) -> None:
-    """Make the factors and terms of a graph buffers, which are no weights: the ONNX exporter rounds
-    numbers to single precision.
-    """
-    for node in traced.graph.nodes:
-        if node.target not in (operator.mul, operator.add, operator.sub, operator.truediv):
-            continue
-        for position, argument in enumerate(node.args):
-            if isinstance(argument, float):
-                name = f"{node.name}_constant_{position}"
-                value = torch.tensor(argument, dtype=torch.float64)
-                traced.register_buffer(name, value, persistent=False)
-                with traced.graph.inserting_before(node):
-                    node.update_arg(position, traced.graph.get_attr(name))
-    traced.recompile()
 
 
 class _Graph:
