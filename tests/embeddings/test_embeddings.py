@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiers import in_campaign
 
 import mlplab
 from mlplab.config import settings_from_overrides
@@ -245,6 +246,9 @@ def test_exported_programs_are_the_run(overrides, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", [LEARNED[0], ["embedding=plr", "embedding.sigma=3.0"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [LEARNED[0], in_campaign("fuzz", ["embedding=plr", "embedding.sigma=3.0"])],
+)
 def test_exported_onnx_models_are_the_run(overrides, tmp_path):
     check_export("onnx", overrides, tmp_path)

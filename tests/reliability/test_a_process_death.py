@@ -305,8 +305,11 @@ def test_a5_random_sigterms_and_a_pristine_result(engine, epochs, undisturbed):
 
 
 @row("A6")
-def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
+def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path, request):
     """The second comes while the first is being honored: inside the save."""
+    # a shell starts its background jobs with SIGINT ignored, which trainings respect
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     real, sent, saved_at_leisure = CheckpointCallback.save, [], []
 
     def save(self, session, group):
