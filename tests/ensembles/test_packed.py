@@ -149,6 +149,7 @@ def test_the_score_of_a_mixture_is_the_metric(kind):
         np.testing.assert_allclose(mean, score(scores.mean(0, keepdims=True)), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_members_with_different_embeddings_predict_the_same_everywhere(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(120, 3))
