@@ -19,7 +19,6 @@ from mlplab.runs.checkpoints import Saved
 from mlplab.runs.distributed_run import run_rank
 from mlplab.runs.health import findings_json
 from mlplab.runs.initial_weights import origin_of_weights, with_initial_weights
-from mlplab.runs.intervals import remove_intervals
 from mlplab.runs.log import log_to
 from mlplab.runs.recipe_text import note_recipe
 from mlplab.runs.record import Record
@@ -138,7 +137,6 @@ def resume(
                 for warning in warnings:
                     log.warning(warning)
                 check_compatible(folder, saved, member, session.device, allowed, log)
-                remove_intervals(folder)
                 return _train_and_record(
                     folder,
                     member,

@@ -74,7 +74,9 @@ def test_an_interrupted_ensemble_has_a_model_and_continues(tmp_path):
     whole = mlplab.run(line, tmp_path / "whole")
 
     stopped = mlplab.run(line, tmp_path / "stopped", callbacks=[Stop(8)])
+    (stopped.folder / "intervals.json").write_text("{}")  # of the weights so far
     resumed = mlplab.resume(stopped.folder)
+    assert not (stopped.folder / "intervals.json").exists()
 
     assert stopped.status == "interrupted"
     assert "members selected" in stopped.summary["reason"]

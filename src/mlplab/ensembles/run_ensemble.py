@@ -12,19 +12,17 @@ from mlplab.ensembles.checkpoint import PackedCheckpoints
 from mlplab.ensembles.networks import Packed
 from mlplab.ensembles.results import Result, outcome_of, write_results
 from mlplab.ensembles.session_callbacks import MemberLogs, SelectionRows
-from mlplab.io.links import make_folder, refuse_links
 from mlplab.mirroring.process import mirrored
 from mlplab.model.preprocessing import Preprocessing
-from mlplab.runs.checkpoints import Checkpoints, Saved
+from mlplab.runs.checkpoints import Saved
 from mlplab.runs.flat_config import all_overrides
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.log import log_to
 from mlplab.runs.recipe_text import note_recipe
-from mlplab.runs.record import Record, write_data_report
+from mlplab.runs.record import Record
 from mlplab.runs.resume_checks import (
     check_compatible,
     find_checkpoint,
-    identity,
     is_finished,
     refuse_shorter,
     with_saved_engine,
@@ -108,11 +106,12 @@ def _train_and_record(
     """Train, and write the results; from the start, or from a checkpoint."""
     settings, member, session = packed.settings, packed.member, packed.session
     log.info("%d members in training; device %s", len(packed.training.overrides), session.device)
-    refuse_links(folder / name for name in ("pictures", "projector"))
     note_recipe(member.settings, log, quiet)
-    write_data_report(folder, member, quiet)
     rows = SelectionRows(packed)
-    checkpointer = _checkpointer(folder, packed, process, log)
+    checkpoints = process.checkpoints(folder, member, session, log, quiet)
+    checkpointer = PackedCheckpoints(
+        checkpoints, settings.tracking, process.signals, packed.training, log=log
+    )
     if saved is not None:
         checkpointer.restore_session(session, saved)
         for group in session.groups:
@@ -166,22 +165,6 @@ def _draw(
     with contextlib.suppress(KeyboardInterrupt):
         study = study_of_ensemble(run, member)
         FinalFigures(run.folder, record.events, log).draw(study, quiet)
-
-
-def _checkpointer(
-    folder: Path, packed: Packed, process: TrainingProcess, log: logging.Logger
-) -> PackedCheckpoints:
-    if not process.signals.installed:
-        log.info("not the main thread: signals are not handled")
-    return PackedCheckpoints(
-        Checkpoints(
-            make_folder(folder / "checkpoints"), identity(packed.member, packed.session.device)
-        ),
-        packed.settings.tracking,
-        process.signals,
-        packed.training,
-        log=log,
-    )
 
 
 def _time_limit(session: Session, elapsed: float) -> TimeLimit:

@@ -16,6 +16,7 @@ from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints
 from mlplab.runs.distributed_run import AgreedSignal, check_distributed_support
 from mlplab.runs.folder import RunFolder, create, create_unique, default_folder
+from mlplab.runs.intervals import remove_intervals
 from mlplab.runs.record import write_data_report
 from mlplab.runs.resume_checks import identity
 from mlplab.runs.signals import Signals
@@ -81,18 +82,32 @@ class TrainingProcess:
         quiet: bool,
     ) -> CheckpointCallback:
         """Prepare the folder of a run, and return the callback that saves checkpoints there."""
-        if not self.signals.installed:
-            log.info("not the main thread: signals are not handled")
-        refuse_links(folder / name for name in ("pictures", "projector"))
-        write_data_report(folder, member, quiet)
         tracking = member.settings.tracking
         return CheckpointCallback(
-            Checkpoints(make_folder(folder / "checkpoints"), identity(member, session.device)),
+            self.checkpoints(folder, member, session, log, quiet),
             tracking,
             self.signals if self.group is None else AgreedSignal(self.group, self.signals),
             recorder if tracking.level == "full" else None,
             log,
         )
+
+    def checkpoints(
+        self,
+        folder: Path,
+        member: PreparedMember,
+        session: Session,
+        log: logging.Logger,
+        quiet: bool,
+    ) -> Checkpoints:
+        """Prepare the folder of a run, whose weights are about to change, and return the
+        checkpoints there.
+        """
+        if not self.signals.installed:
+            log.info("not the main thread: signals are not handled")
+        refuse_links(folder / name for name in ("pictures", "projector"))
+        remove_intervals(folder)
+        write_data_report(folder, member, quiet)
+        return Checkpoints(make_folder(folder / "checkpoints"), identity(member, session.device))
 
     def train(self, session: Session, name: str, quiet: bool) -> tuple[Outcome, int | None]:
         """Train until the end or a signal; return the outcome and the signal that ended it."""
