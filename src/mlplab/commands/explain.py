@@ -18,7 +18,7 @@ from mlplab.commands.folder_arguments import (
     parse,
 )
 from mlplab.commands.table_output import print_document
-from mlplab.errors import ConfigError, DataError
+from mlplab.errors import ConfigError
 from mlplab.explain.stored import DARK_PICTURE, EXPLAIN_FILE, LIGHT_PICTURE, slice_lines
 from mlplab.terminal.output import note
 
@@ -171,18 +171,11 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _file_rows(run: Run, args: argparse.Namespace) -> tuple[RawRows, str]:
-    from mlplab.commands.labeled_file import read_labeled
-    from mlplab.data.preparation.raw_rows import RawRows
+    from mlplab.commands.labeled_file import raw_rows, read_labeled
 
     frame, y = read_labeled(run.preprocessing, args.file, later_format(args, run))
-    encoder = run.preprocessing.encoder
-    names = run.preprocessing.raw_column_names
-    absent = [name for name in names if name not in frame]
-    if absent:
-        raise DataError(f"{args.file} lacks the column(s) {', '.join(absent)}.")
-    frame = frame.reset_index(drop=True)
-    columns = {name: frame[name] if encoder else frame[name].to_numpy(float) for name in names}
-    return RawRows(columns, y, str(args.file)), f"{len(frame):,} rows of {args.file}"
+    rows = raw_rows(run.preprocessing, frame, y, str(args.file))
+    return rows, f"{len(rows):,} rows of {args.file}"
 
 
 def _draw(folder: Path, result: Explanation, title: str, dark: bool) -> Path | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.commands.table_output import print_document
-from mlplab.errors import DataError
 
 if TYPE_CHECKING:
     from mlplab.data.preparation.raw_rows import RawRows
@@ -58,17 +57,11 @@ def unlabeled_rows(preprocessing: Preprocessing, path: Path, form: Format) -> Ra
     """Return the rows of a file, which needs no target. Raises DataError."""
     import numpy as np
 
-    from mlplab.data.preparation.raw_rows import RawRows
+    from mlplab.commands.labeled_file import raw_rows
     from mlplab.data.tabular.streaming import read_chunks
 
     chunks = list(read_chunks(path, form, preprocessing.encoder))
     import pandas as pd  # here, since reading names the extra if it is missing
 
-    frame = pd.concat(chunks, ignore_index=True)
-    names = preprocessing.raw_column_names
-    absent = [name for name in names if name not in frame]
-    if absent:
-        raise DataError(f"{path} lacks the column(s) {', '.join(absent)}.")
-    encoder = preprocessing.encoder
-    columns = {name: frame[name] if encoder else frame[name].to_numpy(float) for name in names}
-    return RawRows(columns, np.zeros(len(frame)), str(path))
+    frame = pd.concat(chunks)
+    return raw_rows(preprocessing, frame, np.zeros(len(frame)), str(path))

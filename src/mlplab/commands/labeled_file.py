@@ -1,4 +1,4 @@
-"""Rows of a file with their targets, for commands that measure a run on them."""
+"""Rows of a file, with their targets for commands that measure a run on them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlplab.errors import DataError
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlplab.data.preparation.raw_rows import RawRows
     from mlplab.data.tabular.sniffing import Format
     from mlplab.model.preprocessing import Preprocessing
 
@@ -54,3 +57,21 @@ def read_labeled(
         f"a class of this run ({', '.join(preprocessing.class_names)})",
     )
     return frame, labels.map(code_of_text).to_numpy(np.int64)
+
+
+def raw_rows(
+    preprocessing: Preprocessing, frame: pd.DataFrame, y: np.ndarray, source: str
+) -> RawRows:
+    """Return the cells of a frame in the columns that the run learned from, with targets y.
+
+    Raises DataError, naming the `source`, if a column is missing.
+    """
+    from mlplab.data.preparation.raw_rows import RawRows
+
+    names, encoder = preprocessing.raw_column_names, preprocessing.encoder
+    absent = [name for name in names if name not in frame]
+    if absent:
+        raise DataError(f"{source} lacks the column(s) {', '.join(absent)}.")
+    frame = frame.reset_index(drop=True)
+    columns = {name: frame[name] if encoder else frame[name].to_numpy(float) for name in names}
+    return RawRows(columns, y, source)

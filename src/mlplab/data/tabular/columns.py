@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from mlplab.data.table import Cells, DataFrame, Floats, Series
-from mlplab.data.tabular.cell_errors import check_numbers, refuse_cells
+from mlplab.data.tabular.cell_errors import MAX_NUMBER, check_numbers, refuse_cells
 from mlplab.data.tabular.cells import are_dates, parse_booleans, parse_numbers
 from mlplab.data.tabular.number_columns import batches, plain_number_columns
 from mlplab.data.tabular.number_formats import NumberFormat, mixed_notations, parse_formatted
@@ -152,12 +152,11 @@ def feature_columns(
 
 def _sound_numbers(frame: DataFrame, names: Sequence[str]) -> set[str]:
     """Return the columns of plain numbers of which none is infinite or too large."""
-    largest = float(np.finfo(np.float32).max)
     return {
         name
         for batch, x_NF in batches(frame, plain_number_columns(frame, names))
         for name, is_large in zip(
-            batch, np.any(np.abs(x_NF) > largest, axis=0).tolist(), strict=True
+            batch, np.any(np.abs(x_NF) > MAX_NUMBER, axis=0).tolist(), strict=True
         )
         if not is_large
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlplab.data.table import DataFrame, Floats, Ints
+from mlplab.data.tabular.cell_errors import MAX_NUMBER
 
 BATCH_CELLS = 1 << 20
 _NUM_BINS = 20
@@ -166,7 +167,6 @@ def encode_numbers(
         starts: the index of the first feature of each column, and the number of features.
         encoded_NF: the features, which are written.
     """
-    largest = float(np.finfo(np.float32).max)
     encoded: set[str] = set()
     for names, x_NF in batches(frame, plain_number_columns(frame, list(columns))):
         batch = [columns[name] for name in names]
@@ -178,7 +178,7 @@ def encode_numbers(
             if end > first:
                 encoded_NF[:, first:end] = 0.0
                 encoded_NF[:, first] = missing_NF[:, f] & column.indicator
-        is_sound_F = np.all(np.abs(filled_NF) <= largest, axis=0).tolist()
+        is_sound_F = np.all(np.abs(filled_NF) <= MAX_NUMBER, axis=0).tolist()
         encoded.update(name for name, is_sound in zip(names, is_sound_F, strict=True) if is_sound)
     return encoded
 
