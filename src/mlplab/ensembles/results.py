@@ -173,7 +173,8 @@ def document(packed: Packed, folder: Path) -> EnsembleDocument:
     weights: dict[int, float] = {}
     for chosen, weight in training.best.chosen if training.best else ():
         weights[chosen.member] = weights.get(chosen.member, 0.0) + weight
-    members = []
+    prepared, members = packed.member.prepared, []
+    test = None if prepared.test is None else Rows.of_split(prepared, "test", folder)
     for number, lines in enumerate(training.overrides):
         one = training.candidates.get(number)
         members.append(
@@ -184,7 +185,7 @@ def document(packed: Packed, folder: Path) -> EnsembleDocument:
                 one.epoch if one else None,
                 weights.get(number, 0.0),
                 number in training.retired,
-                _member_metrics(packed, one, folder) if one else {},
+                _member_metrics(training, one, test) if one else {},
             )
         )
     selections = [
@@ -194,17 +195,17 @@ def document(packed: Packed, folder: Path) -> EnsembleDocument:
     return EnsembleDocument(training.metric, tuple(members), tuple(selections))
 
 
-def _member_metrics(packed: Packed, one: Candidate, folder: Path) -> dict[str, float]:
+def _member_metrics(
+    training: PackedTraining, one: Candidate, test: Rows | None
+) -> dict[str, float]:
     """The metrics of a member by itself, on val and test; those that are finite."""
-    val, prepared = packed.training.val, packed.member.prepared
-    measured = {"val": _measure(one.scores_NC, val.y, val.task)}
-    if prepared.test is not None:
-        rows = Rows.of_split(prepared, "test", folder)
+    measured = {"val": _measure(one.scores_NC, training.val.y, training.val.task)}
+    if test is not None:
         scores = [
-            model.scores(model.preprocessing.inputs(rows.x_NF), allow_nan=True)[0]
+            model.scores(model.preprocessing.inputs(test.x_NF), allow_nan=True)[0]
             for model in one.models
         ]
-        measured["test"] = _measure(np.mean(scores, axis=0), rows.y, rows.task)
+        measured["test"] = _measure(np.mean(scores, axis=0), test.y, test.task)
     return {
         f"{split}/{name}": value
         for split, values in measured.items()

@@ -35,8 +35,8 @@ def greedy(
     ensemble is that of the best size. The first `min_size` are the best candidates by themselves,
     each once. Equal scores take the first candidate and the smallest size.
     """
-    alone_M = np.nan_to_num(score(scores_MNC), nan=np.inf)
-    chosen = np.argsort(alone_M, kind="stable")[:min_size].tolist()
+    individual_M = np.nan_to_num(score(scores_MNC), nan=np.inf)
+    chosen = np.argsort(individual_M, kind="stable")[:min_size].tolist()
     total_NC = scores_MNC[chosen].sum(0)
     best_score, best_size = np.inf, len(chosen) or 1
     for size in range(len(chosen) + 1, max_size + 1):
@@ -74,8 +74,8 @@ def bagged(
         indices = np.sort(rng.permutation(num)[:size])
         counts = greedy(scores_MNC[indices], score, min_size=MIN_SIZE)
         weights_M[indices] += counts / counts.sum() / bags
-    alone_M = np.nan_to_num(score(scores_MNC[:num_members]), nan=np.inf)
-    better = np.argsort(alone_M, kind="stable")[: max(1, len(alone_M) // 2)]
+    individual_M = np.nan_to_num(score(scores_MNC[:num_members]), nan=np.inf)
+    better = np.argsort(individual_M, kind="stable")[: max(1, len(individual_M) // 2)]
     share = scores_MNC.shape[1] / (scores_MNC.shape[1] + SHRINKAGE)
     weights_M *= share
     weights_M[better] += (1 - share) / len(better)

@@ -83,12 +83,11 @@ class PackedModel(Model):
         """Return the standard deviation of the mixture of the members, [1, N, T]; None if a member
         predicts none.
         """
-        deviations = [model.deviations(x_NG) for model, x_NG in self._with_inputs(scaled_NF)]
+        members = list(self._with_inputs(scaled_NF))
+        deviations = [model.deviations(x_NG) for model, x_NG in members]
         if any(one is None for one in deviations):
             return None
-        scores = [
-            model.scores(x_NG, allow_nan=True) for model, x_NG in self._with_inputs(scaled_NF)
-        ]
+        scores = [model.scores(x_NG, allow_nan=True) for model, x_NG in members]
         return mixture_deviation(self.weights, scores, deviations)
 
 

@@ -14,7 +14,7 @@ from mlplab.io.files import write_json
 from mlplab.io.reading import read_json, reading
 
 FILE = "ensemble.json"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class SelectionEntry:
 
     epoch: int
     score: float
-    best_member: float | None
-    in_training: int | None
+    best_member: float
+    in_training: int
     weights: tuple[tuple[int, int, float], ...]
 
 
@@ -73,31 +73,25 @@ class EnsembleDocument:
             if content.get("version") != VERSION:
                 raise ValueError(f"the version is {content.get('version')!r}, not {VERSION}")
             members = [
-                MemberEntry(
-                    **{
-                        "metrics": {},  # files of earlier versions have none
-                        **one,
-                        "overrides": tuple(map(str, one["overrides"])),
-                    }
-                )
+                MemberEntry(**{**one, "overrides": tuple(map(str, one["overrides"]))})
                 for one in content["members"]
             ]
             selections = [
                 SelectionEntry(
                     int(one["epoch"]),
                     float(one["score"]),
-                    one.get("best_member"),
-                    one.get("in_training"),
+                    float(one["best_member"]),
+                    int(one["in_training"]),
                     tuple((int(m), int(e), float(w)) for m, e, w in one["weights"]),
                 )
                 for one in content["selections"]
             ]
-            return cls(str(content.get("metric", "")), tuple(members), tuple(selections))
+            return cls(str(content["metric"]), tuple(members), tuple(selections))
 
     @property
     def sign(self) -> int:
         """The factor between scores and the metric."""
-        return -1 if self.metric and metrics.direction(self.metric) == "max" else 1
+        return -1 if metrics.direction(self.metric) == "max" else 1
 
     @property
     def varying_keys(self) -> list[str]:

@@ -86,21 +86,16 @@ def selection(study: Study, frame: int) -> Figure | None:
     return headline(
         fig,
         f"{study.settings.name}: the selection over time",
-        ""
-        if counts[0] is None
-        else f"networks in training at the first selection {counts[0]}, at the last {counts[-1]}",
+        f"networks in training at the first selection {counts[0]}, at the last {counts[-1]}",
     )
 
 
 def _curves(axes: Axes, document: EnsembleDocument, best_epoch: int) -> None:
     epochs = [one.epoch for one in document.selections]
     ensemble = [document.sign * one.score for one in document.selections]
-    alone = [
-        np.nan if one.best_member is None else document.sign * one.best_member
-        for one in document.selections
-    ]
+    best_member = [document.sign * one.best_member for one in document.selections]
     axes.plot(epochs, ensemble, "o-", markersize=3, color=color(0), label="ensemble")
-    axes.plot(epochs, alone, "s--", markersize=3, color=color(5), label="best member")
+    axes.plot(epochs, best_member, "s--", markersize=3, color=color(5), label="best member")
     axes.axvline(best_epoch, color=INK, linewidth=0.9, linestyle=":", label=f"epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel=f"{document.metric} on validation")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
