@@ -87,6 +87,13 @@ def test_the_remark_compares_accuracies_at_the_threshold(capsys):
     assert f"accuracy: {digits(balanced)} against {digits(accuracy)}" in out
 
 
+def test_rows_of_one_class_have_no_dominant_class(capsys):
+    frame = table(40, 1)
+    frame[frame["kind"] == "usual"].to_csv("one_class.csv", index=False)
+    assert main(["evaluate", "classes", "one_class.csv"]) == 0
+    assert "says more than accuracy" not in capsys.readouterr().out
+
+
 def test_evaluate_of_a_quantile_shows_pinball_loss_and_coverage(capsys):
     out, stored = evaluation("quantile", capsys)
     assert set(stored["metrics"]) == {"pinball", "coverage"}

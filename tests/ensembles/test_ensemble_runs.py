@@ -11,7 +11,7 @@ import pytest
 
 import mlplab
 from mlplab.cli import main
-from mlplab.runs.ensemble_document import EnsembleDocument
+from mlplab.runs.ensemble_document import EnsembleDocument, MemberEntry
 from mlplab.runs.signals import Interrupted
 
 FILES = ("weights.safetensors", "ensemble.json", "metrics.csv")
@@ -182,3 +182,16 @@ def test_the_report_shows_members_selection_and_metrics(tmp_path, capsys, monkey
     assert f"{run.metrics['test/log_loss']:.4f}" in page
     assert main(["report", str(run.folder), "--gif"]) == 2
     assert "no animation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (("model.hidden=[64, 64]", "optimizer.lr=0.00309"), "hidden 64-64, lr 0.0031"),
+        (("model.hidden=128",), "hidden 128"),
+        ((), "the settings of the ensemble"),
+    ],
+)
+def test_a_member_is_described_by_what_it_sampled(overrides, text):
+    member = MemberEntry(0, overrides, 0.5, 5, 1.0, False, {})
+    assert EnsembleDocument.described(member, ["model.hidden", "optimizer.lr"]) == text

@@ -54,7 +54,8 @@ def _of_classes(run: Run, rows: Rows, scores: np.ndarray) -> tuple[list[str], di
     right = decide(scores, rows.threshold) == rows.y
     by_class = [float(right[rows.y == c].mean()) for c in np.flatnonzero(counts)]
     accuracy, balanced = float(right.mean()), float(np.mean(by_class))
-    if majority_dominates(counts.tolist()) or accuracy_flatters(accuracy, balanced):
+    is_unbalanced = majority_dominates(counts.tolist()) or accuracy_flatters(accuracy, balanced)
+    if is_unbalanced and len(by_class) > 1:
         name, share = run.preprocessing.class_names[counts.argmax()], counts.max() / counts.sum()
         lines.append(
             f"{_percent(share)} of the rows are '{name}', so that balanced_accuracy says more than"

@@ -106,7 +106,7 @@ def _member_row(
     val = values.get(names[0], None if one.score is None else document.sign * one.score)
     return {
         "number": one.member,
-        "settings": [document.value_of(one, key) for key in keys],
+        "settings": [document.value_of(one, key) if one.overrides else "as set" for key in keys],
         "val": _digits(val),
         "test": _digits(values.get(names[1])),
         "epoch": "" if one.epoch is None else one.epoch,

@@ -104,10 +104,12 @@ class EnsembleDocument:
 
     @staticmethod
     def described(member: MemberEntry, keys: Sequence[str]) -> str:
-        """Return the values of a member, such as "hidden 64-64, lr 0.0031"."""
-        return ", ".join(
-            f"{key.rpartition('.')[2]} {EnsembleDocument.value_of(member, key)}" for key in keys
-        )
+        """Return the values of a member, such as "hidden 64-64, lr 0.0031"; one that sampled none
+        has the settings of the ensemble.
+        """
+        values = {key: EnsembleDocument.value_of(member, key) for key in keys}
+        shown = [f"{key.rpartition('.')[2]} {value}" for key, value in values.items() if value]
+        return ", ".join(shown) or "the settings of the ensemble"
 
     @staticmethod
     def value_of(member: MemberEntry, key: str) -> str:
@@ -131,7 +133,9 @@ class EnsembleDocument:
 
 
 def _short(value: str) -> str:
-    """A value as readers write it: 0.0031 for 0.00309, 64-64 for [64, 64]."""
+    """A value as readers write it: 0.0031 for 0.00309, 128 for 128, 64-64 for [64, 64]."""
+    if value.isdecimal():
+        return value
     try:
         return f"{float(value):.2g}"
     except ValueError:

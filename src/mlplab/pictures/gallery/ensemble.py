@@ -35,7 +35,7 @@ def members(study: Study, frame: int) -> Figure:
     document = _document(study)
     shown = _by_weight(document)
     varying = document.varying_keys
-    labels = [f"{document.described(one, varying)}  {one.member}" for one in shown]
+    labels = [f"{one.member}: {document.described(one, varying)}" for one in shown]
     longest = max(map(len, labels), default=1)
     rows = ROW * max(3, len(shown))
     left = 0.35 + 0.073 * min(longest, 64)
