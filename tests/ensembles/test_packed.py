@@ -183,6 +183,7 @@ def test_rungs_end_the_worse_members(tmp_path):
     assert in_training[25] <= 4
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_one_run(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(150, 3))

@@ -108,6 +108,7 @@ def source() -> SourceTree:
     return SourceTree(REPOSITORY / "src")
 
 
+@pytest.mark.slow
 def test_every_package_has_an_entry_and_imports_run_downward():
     assert_only_known(
         "forbidden_imports",
