@@ -263,20 +263,22 @@ def check_that_readers_agree(
         np.testing.assert_allclose(scores, python, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.timeout(1200)  # torch and ONNX export five tables, minutes beside other work
+@pytest.mark.timeout(900)  # five tables and two exports, minutes beside other work
 @pytest.mark.slow
 @pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("first_seed", range(size(10, 60)))
 def test_every_reader_gives_the_same_predictions(first_seed, capsys, monkeypatch):
-    """Tables with columns of all kinds, in all formats: one each by default, five in the campaign,
-    where a case is short enough to be repeated when it was interrupted.
+    """Tables with columns of all kinds: one each by default, five in the campaign, where a case is
+    short enough to be repeated when it was interrupted. In the campaign, one of the five is
+    exported, in both formats: an export takes longer than everything else.
     """
-    for seed in range(first_seed, size(10, 300), size(10, 60)):
+    for number, seed in enumerate(range(first_seed, size(10, 300), size(10, 60))):
         for leftover in ("answers.csv", "model.onnx", "model.torch"):
             Path(leftover).unlink(missing_ok=True)
         Path("run").rename(f"run_before_{seed}") if Path("run").exists() else None
-        formats = {0: ["onnx"], 1: ["torch"]}.get(seed, [])
-        check_that_readers_agree(seed, size(formats, ["onnx", "torch"]), monkeypatch)
+        by_default = {1: ["torch"], 9: ["onnx"]}.get(seed, [])
+        in_campaign = ["onnx", "torch"] if number == first_seed % 5 else []
+        check_that_readers_agree(seed, size(by_default, in_campaign), monkeypatch)
 
 
 @pytest.mark.parametrize(

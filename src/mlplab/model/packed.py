@@ -109,14 +109,15 @@ class WeightedMean(nn.Module):
         self.inputs = nn.ModuleList([input_module(one.preprocessing.groups) for one in members])
         self.networks = nn.ModuleList([model.module() for model in members]).eval()
         self.losses: list[Loss] = [model.loss for model in members]
-        self.weights = list(weights)
+        # a buffer, since the ONNX exporter rounds Python numbers to single precision
+        self.weights_K = nn.Buffer(torch.tensor(weights, dtype=torch.float64), persistent=False)
 
     def forward(self, x_NF: Tensor) -> Tensor:
         dtype = next(self.networks.parameters()).dtype
         predictions = [
             weight * loss.predict(network(inputs(x_NF).to(dtype)).unsqueeze(0))[0].double()
             for weight, loss, inputs, network in zip(
-                self.weights, self.losses, self.inputs, self.networks, strict=True
+                self.weights_K.double(), self.losses, self.inputs, self.networks, strict=True
             )
         ]
         return torch.stack(predictions).sum(0)
