@@ -12,7 +12,7 @@ from building import make_settings
 from harness import FULL
 from native_training import assert_same_bits, train
 
-from mlplab.native import NativeError, compiler, library, prebuilt
+from mlplab.native import NativeError, compiler, library, prebuilt, sources
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,11 +39,24 @@ def no_compiler(tmp_path, monkeypatch):
 
 
 DTYPES = ("float32", "float64") if FULL else ("float32",)
+FUNCTIONS = (
+    *("activation_gelu", "activation_sigmoid", "activation_silu", "activation_identity"),
+    *("loss_cross_entropy", "loss_bce", "loss_mse"),
+    *("optimizer_adamw", "optimizer_rmsprop", "optimizer_nag"),
+)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    return prebuilt.build(tmp_path_factory.mktemp("libraries"), DTYPES)
+    """The libraries of a wheel; by default without the functions that no test here uses."""
+    used = {
+        name: text
+        for name, text in sources.functions().items()
+        if FULL or (name.startswith(FUNCTIONS) and "__" not in name)
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "functions", lambda: used)
+        yield prebuilt.build(tmp_path_factory.mktemp("libraries"), DTYPES)
 
 
 def install(built: list[Path], change=lambda content: content) -> None:
@@ -63,6 +76,7 @@ TRAINED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.campaign("fuzz", small=True)  # compiles all functions
 def test_without_a_compiler_the_bits_are_those_of_a_compiled_library(built, request):
     compiled = [train([settings], "native")[0] for settings in TRAINED]
