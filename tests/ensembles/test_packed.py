@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mlplab.ensembles.selection import bagged, greedy
 from mlplab.ensembles.validation_score import ValidationScore
 from mlplab.errors import ConfigError
 from mlplab.export import files
+from mlplab.model.packed import PackedModel
 from mlplab.runs.ensemble import Predictor
 from mlplab.task import Task
 
@@ -168,6 +170,29 @@ def test_members_with_different_embeddings_predict_the_same_everywhere(tmp_path)
     scaled_NF = run.preprocessing.features(x)
     np.testing.assert_allclose(run.model.scores(scaled_NF)[0], expected, rtol=1e-12)
     assert files.export(Predictor((run,)), "torch", tmp_path / "model") < 1e-6
+
+
+def test_the_module_clamps_each_member_before_the_mean(tmp_path):
+    """Bounds that only some members leave tell the mean of clamped values from a clamped mean."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 2))
+    y = np.clip(x[:, 0] + rng.normal(size=80), -1, 1)
+    lines = ["ensemble=4", "training.epochs=8", "tracking=off", "dataset.target_clamp=true"]
+
+    run = mlplab.fit(x, y, [*lines, "activation=identity", "optimizer.lr=0.1"], folder=tmp_path)
+    scaled_NF = run.preprocessing.features(3 * rng.normal(size=(200, 2)))
+    predicted = run.module()(torch.from_numpy(scaled_NF)).detach().numpy()
+
+    expected = run.model.scores(scaled_NF)[0]
+    low, high = run.preprocessing.target_bounds
+    assert ((expected > low) & (expected < high)).any()
+    free = [replace(one.preprocessing, target_bounds=None) for one in run.model.members]
+    members = [replace(m, preprocessing=p) for m, p in zip(run.model.members, free, strict=True)]
+    mean = PackedModel.of_members(members, run.model.weights).scores(scaled_NF)[0]
+    assert not np.allclose(np.clip(mean, low, high), expected, atol=1e-3)
+    np.testing.assert_allclose(
+        run.preprocessing.in_target_units(predicted), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_rungs_end_the_worse_members(tmp_path):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
 from mlplab.data.tabular.encoder import ColumnEncoder
 from mlplab.data.tabular.ranks import rank_values
+from mlplab.model.clamp import Clamp
 from mlplab.model.input_module import input_module
 from mlplab.runs.run import Run
 
@@ -197,18 +197,6 @@ class Scale(nn.Module):
         clipped_NF = scaled_NF / (1 + share_NF.square()).sqrt()
         # where the square would overflow, the bound itself
         return torch.where(share_NF.abs() > 1e8, share_NF.sign() * self.clip, clipped_NF)
-
-
-class Clamp(nn.Module):
-    """Clamp values [N, T] to bounds [2, T]; NaN stays."""
-
-    def __init__(self, bounds_2T: np.ndarray) -> None:
-        super().__init__()
-        low_T, high_T = torch.from_numpy(bounds_2T)
-        self.low, self.high = nn.Buffer(low_T), nn.Buffer(high_T)
-
-    def forward(self, values_NT: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(values_NT, self.low), self.high)
 
 
 class TraceableModel(nn.Module):

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.losses import Loss
+from mlplab.model.clamp import Clamp
 from mlplab.model.input_module import input_module
 from mlplab.model.model import Model
+from mlplab.model.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,8 @@ class PackedModel(Model):
 
     def module(self, member: int = 0) -> nn.Sequential:
         """Return the ensemble as plain PyTorch: scaled features in, the weighted mean of the class
-        probabilities or of the scaled values out.
+        probabilities or of the scaled values out, each value within the bounds of the target if
+        there are any.
         """
         return nn.Sequential(WeightedMean(self.members, self.weights)).eval()
 
@@ -109,15 +112,25 @@ class WeightedMean(nn.Module):
         self.inputs = nn.ModuleList([input_module(one.preprocessing.groups) for one in members])
         self.networks = nn.ModuleList([model.module() for model in members]).eval()
         self.losses: list[Loss] = [model.loss for model in members]
+        self.clamp = _clamp_of(members[0].preprocessing)
         # a buffer, since the ONNX exporter rounds Python numbers to single precision
         self.weights_K = nn.Buffer(torch.tensor(weights, dtype=torch.float64), persistent=False)
 
     def forward(self, x_NF: Tensor) -> Tensor:
         dtype = next(self.networks.parameters()).dtype
         predictions = [
-            weight * loss.predict(network(inputs(x_NF).to(dtype)).unsqueeze(0))[0].double()
+            weight
+            * self.clamp(loss.predict(network(inputs(x_NF).to(dtype)).unsqueeze(0))[0].double())
             for weight, loss, inputs, network in zip(
                 self.weights_K.double(), self.losses, self.inputs, self.networks, strict=True
             )
         ]
         return torch.stack(predictions).sum(0)
+
+
+def _clamp_of(preprocessing: Preprocessing) -> nn.Module:
+    """What keeps scaled values, [N, T], within the bounds of the target."""
+    bounds_2T, scaler = preprocessing.target_bounds, preprocessing.target_scaler
+    if preprocessing.task.classifies or bounds_2T is None:
+        return nn.Identity()
+    return Clamp(bounds_2T if scaler is None else scaler.apply(bounds_2T))
