@@ -52,7 +52,7 @@ def opens(page, address, tab, text):
     page.reload()
     # The projector is nested in two frames.
     inside = page.frame_locator("iframe").frame_locator("iframe") if tab == "projector" else page
-    inside.get_by_text(re.compile(text)).first.wait_for(state="attached", timeout=60_000)
+    inside.get_by_text(re.compile(text)).first.wait_for(state="attached", timeout=150_000)
     page.wait_for_timeout(500)
     assert page_faults(page) == []
 
@@ -135,9 +135,9 @@ def test_the_slider_moves_the_boundary(tensorboard):
 def test_the_slider_is_there(page, tensorboard):
     page.goto(f"{tensorboard}/#images&regexInput=radial_6_6")
     page.reload()
-    page.get_by_text("decision").first.wait_for(state="attached", timeout=60_000)
+    page.get_by_text("decision").first.wait_for(state="attached", timeout=150_000)
     slider = page.locator("tf-image-loader paper-slider, tf-image-loader [role=slider]")
-    slider.first.wait_for(state="attached", timeout=60_000)
+    slider.first.wait_for(state="attached", timeout=150_000)
 
 
 def test_distributions_of_every_kind_are_there(tensorboard):
