@@ -4,19 +4,21 @@ interpolations.
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlplab.config import settings_of_folder
 from mlplab.config.builder import build
 from mlplab.config.composition import Composed, compose
 from mlplab.config.overrides import parse_overrides
 from mlplab.config.root import COMPONENT_GROUPS, DEFAULTS, GROUPS
-from mlplab.errors import ConfigError
+from mlplab.errors import ConfigError, DamagedFileError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -276,6 +278,19 @@ def test_the_configuration_of_a_folder_is_not_trusted():
         write(folder / "config.yaml", text)
         with pytest.raises(ConfigError, match=reason):
             settings_of_folder(folder)
+
+
+def test_a_configuration_that_was_cut_is_refused_by_its_name():
+    """A cut between two groups leaves a YAML file that is valid."""
+    path = Path("run/config.yaml")
+    config = dict(build(compose()).config)
+    groups = [key for key, value in config.items() if isinstance(value, dict)]
+    assert len(groups) > 8
+    for group in groups:
+        kept = dict(itertools.takewhile(lambda item, end=group: item[0] != end, config.items()))
+        write(path, yaml.safe_dump(kept, sort_keys=False))
+        with pytest.raises(DamagedFileError, match=re.escape(str(path))):
+            settings_of_folder(path.parent)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -273,6 +274,25 @@ def test_b8_all_are_damaged(run_dir, capfd):
     assert main(["resume", str(run_dir)]) == 2
     assert "does not restart from the" in capfd.readouterr().err
     assert tree(run_dir) == before
+
+
+@row("B8")
+@pytest.mark.parametrize(
+    ("pattern", "content", "fault"),
+    [
+        ("history.bin", None, "history.bin is missing."),
+        ("state-*.safetensors", None, ".safetensors is missing."),
+        ("state-*.json", b"", ".json is damaged: it is not JSON"),
+        ("state-*.json", b"[1]", ".json is damaged: "),
+    ],
+)
+def test_b8_the_message_names_the_damaged_file(run_dir, capfd, pattern, content, fault):
+    for path in (run_dir / "checkpoints").glob(pattern):
+        path.unlink() if content is None else path.write_bytes(content)
+    assert main(["resume", str(run_dir)]) == 2
+    message = capfd.readouterr().err
+    assert fault in message
+    assert not re.search(r"\b[A-Z]\w+Error\b", message)
 
 
 @row("B9")

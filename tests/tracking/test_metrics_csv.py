@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlplab.errors import DamagedFileError
 from mlplab.tracking.metrics_file import MetricsFile, bulk_metrics, read_metrics
 
 
@@ -74,6 +76,23 @@ def test_a_file_cut_anywhere_gives_its_whole_rows(tmp_path: Path) -> None:
         path.write_bytes(data[:length])
         whole = max(data[:length].count(b"\n") - 1, 0)
         assert read_metrics(path).get("x", []) == [n / 7 for n in range(whole)]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"a,b\n1,2\n", "does not begin with the columns epoch and step"),
+        (b"epoch,step,x\n1,1,\x93\n", "it is not text"),
+        (b"epoch,step,x\n1,nan,0.5\n", "an epoch or a step is not an integer"),
+        (b"epoch,step,x\n1,1\n", "line 2 has 2 cells in place of 3"),
+    ],
+)
+def test_another_file_is_refused_by_its_name(tmp_path: Path, content: bytes, fault: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=re.escape(fault)) as caught:
+        read_metrics(path)
+    assert str(path) in str(caught.value)
 
 
 def test_each_row_is_there_at_once(tmp_path: Path) -> None:

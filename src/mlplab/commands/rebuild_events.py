@@ -55,15 +55,16 @@ def rebuild(folder: Path) -> int:
     """
     from mlplab.config import settings_of_folder
     from mlplab.io.files import yaml_text
+    from mlplab.runs.history_file import read_rows
     from mlplab.runs.hparams import HParams, final_scalars
     from mlplab.runs.record import write_event_header
     from mlplab.runs.run_index import summary_of
-    from mlplab.tracking import EventWriter, read_metrics
+    from mlplab.tracking import EventWriter
 
     settings, summary, columns = (
         settings_of_folder(folder),
         summary_of(folder),
-        read_metrics(folder / "metrics.csv"),
+        read_rows(folder / "metrics.csv"),
     )
     steps = [int(step) for step in columns.pop("step")]
     epochs = columns.pop("epoch")

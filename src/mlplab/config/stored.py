@@ -13,10 +13,11 @@ from mlplab.config.composer import Composer
 from mlplab.config.composition import Composed
 from mlplab.config.edit_stored import apply_overrides
 from mlplab.config.registry import table
+from mlplab.config.root import COMPONENT_GROUPS
 from mlplab.config.search_path import check_size
-from mlplab.errors import ConfigError, MlplabError
+from mlplab.errors import ConfigError, DamagedFileError, MlplabError
 from mlplab.io.files import parse_yaml
-from mlplab.io.reading import read_json
+from mlplab.io.reading import read_json, restore
 from mlplab.terminal.suggested import flags_of, plugin_flags
 
 if TYPE_CHECKING:
@@ -133,4 +134,9 @@ def stored_config(folder: Path) -> dict[str, object]:
             " values."
         )
     security.refuse_code(config, str(path))
+    for group in COMPONENT_GROUPS:
+        is_newer = group in ("validation", "embedding")  # runs from before them have none
+        if not (isinstance(config.get(group), dict) or (is_newer and group not in config)):
+            fault = f"`{group}` is missing, or is not a choice with its keys"
+            raise DamagedFileError(path, fault, restore(path))
     return config

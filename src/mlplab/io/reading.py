@@ -24,10 +24,10 @@ def reading(path: Path, remedy: str | None = None) -> Iterator[None]:
     except (MlplabError, MemoryError):  # a file that is too large for this machine is not damaged
         raise
     except Exception as error:
-        raise DamagedFileError(path, _fault(error), remedy or restore(path)) from error
+        raise DamagedFileError(path, fault_of(error), remedy or restore(path)) from error
 
 
-def _fault(error: Exception) -> str:
+def fault_of(error: Exception) -> str:
     """What an exception says about the file that was read, without the name of its class."""
     text = " ".join(str(error).split())[:300] or type(error).__name__
     match error:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.config.root import GROUPS
 from mlplab.io.files import write_json, write_yaml
-from mlplab.io.reading import reading
 from mlplab.runs.flat_config import flat_config
 from mlplab.runs.packs import Packs, is_packed
 from mlplab.runs.plan_text import NAME as PLAN
@@ -66,8 +65,7 @@ class RunContents:
         path = self.folder / "metrics.csv"
         if path.is_symlink() or not path.is_file():
             return {}, 0.0
-        with reading(path):
-            return read_metrics(path), path.stat().st_mtime
+        return read_metrics(path), path.stat().st_mtime
 
     @property
     def stamp(self) -> object:

@@ -23,6 +23,7 @@ from torch import Tensor
 from mlplab.errors import CheckpointError
 from mlplab.io.files import AppendFile, parse_json, write_bytes_atomic, write_json
 from mlplab.io.links import make_folder
+from mlplab.io.reading import fault_of
 from mlplab.runs import tree_file
 from mlplab.runs.compute_time import ComputeTime
 
@@ -194,12 +195,14 @@ def read(folder: Path, step: int) -> Saved:
     except CheckpointError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        raise CheckpointError(f"{path} is damaged: {fault_of(error)}") from error
 
 
 def _read_verified(path: Path, entry: Mapping[str, object]) -> bytes:
     """The start of a file, if its size and digest are those in the manifest's entry."""
     size = entry["size"]
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing.")
     if (
         not isinstance(size, int)
         or not 0 <= size <= MAX_BYTES

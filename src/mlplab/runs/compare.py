@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mlplab.io.reading import reading
 from mlplab.runs.flat_config import flat_config
+from mlplab.runs.history_file import read_rows
 from mlplab.runs.run_index import json_or_empty, summary_of
 from mlplab.terminal.output import digits
 from mlplab.terminal.table import aligned
-from mlplab.tracking import read_metrics
 
 _CONDITIONS = {
     "data": "data_hash",
@@ -56,13 +55,7 @@ def _largest_difference(before: Path, after: Path) -> tuple[float, str, str]:
     paths = [folder / "metrics.csv" for folder in (before, after)]
     if not all(path.is_file() for path in paths):
         return 0.0, "", ""
-    columns = []
-    for path in paths:
-        with reading(path):
-            columns.append(read_metrics(path))
-            if "epoch" not in columns[-1]:
-                raise KeyError("epoch")
-    first, second = columns
+    first, second = (read_rows(path) for path in paths)
     if list(first) != list(second):
         return np.inf, "", f"different columns: {', '.join(sorted(set(first) ^ set(second)))}"
     if len(first["epoch"]) != len(second["epoch"]):

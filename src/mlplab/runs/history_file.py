@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mlplab.errors import DamagedFileError
+from mlplab.io.reading import restore
 from mlplab.tracking import bulk_metrics, read_metrics
 from mlplab.training.history import History
 
@@ -17,11 +19,21 @@ def write_history(folder: Path, history: History) -> None:
     bulk_metrics(folder / "metrics.csv", history.names, rows)
 
 
+def read_rows(path: Path) -> dict[str, list[float]]:
+    """Return the columns of the metrics.csv of a run that has trained. Raises DamagedFileError if
+    it has none.
+    """
+    columns = read_metrics(path)
+    if not columns:
+        raise DamagedFileError(path, "it is empty", restore(path))
+    return columns
+
+
 def read_history(folder: Path) -> History:
     """Return the history in the folder of a run, without the times; empty if it has none."""
     if not (folder / "metrics.csv").exists():
         return History.empty()
-    columns = read_metrics(folder / "metrics.csv")
+    columns = read_rows(folder / "metrics.csv")
     names = tuple(name for name in columns if name not in ("epoch", "step"))
     epoch, step = (np.array(columns[key], dtype=float).astype(int) for key in ("epoch", "step"))
     values = np.array([columns[name] for name in names], dtype=float).T.reshape(

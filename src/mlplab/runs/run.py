@@ -274,9 +274,7 @@ def load(folder: str | Path) -> Run:
             if "ensemble" in metadata
             else Model.of_state(settings, preprocessing, tensors)
         )
-    with reading(run_folder / "metrics.csv"):
-        history = read_history(run_folder)
-    return Run(run_folder, settings, summary, history, model)
+    return Run(run_folder, settings, summary, read_history(run_folder), model)
 
 
 def require_weights(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.io.files import AppendFile, Closing, write_bytes_atomic
+from mlplab.io.reading import reading
 
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 """First characters of text that a spreadsheet would run as a formula."""
@@ -76,16 +77,28 @@ def table_bytes(rows: Iterable[Sequence[object]]) -> bytes:
 def read_metrics(path: Path) -> dict[str, list[float]]:
     """Return the columns of a metrics file, including epoch and step; an empty cell is nan.
 
-    An incomplete last line is ignored.
+    An incomplete last line is ignored; a file without a complete line has no columns. Raises
+    DamagedFileError if it is not a metrics file.
     """
-    rows = list(csv.reader(io.StringIO(_complete_lines(path).decode(), newline="")))
-    if not rows:
-        return {}
-    names = [
-        name[1:] if name[:1] == "'" and name[1:].startswith(FORMULA_PREFIXES) else name
-        for name in rows[0]
-    ]
-    return {name: [float(row[i] or "nan") for row in rows[1:]] for i, name in enumerate(names)}
+    with reading(path):
+        rows = list(csv.reader(io.StringIO(_complete_lines(path).decode(), newline="")))
+        if not rows:
+            return {}
+        names = [
+            name[1:] if name[:1] == "'" and name[1:].startswith(FORMULA_PREFIXES) else name
+            for name in rows[0]
+        ]
+        if names[:2] != ["epoch", "step"]:
+            raise ValueError("it does not begin with the columns epoch and step")
+        for number, row in enumerate(rows, 1):
+            if len(row) != len(names):
+                raise ValueError(f"line {number} has {len(row)} cells in place of {len(names)}")
+        columns = {
+            name: [float(row[i] or "nan") for row in rows[1:]] for i, name in enumerate(names)
+        }
+        if not all(n.is_integer() for key in ("epoch", "step") for n in columns[key]):
+            raise ValueError("an epoch or a step is not an integer")
+        return columns
 
 
 def _complete_lines(path: Path) -> bytes:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.io.links import make_folder, refuse_links_below
-from mlplab.io.reading import reading
 from mlplab.runs.job_record import JobRecord
 from mlplab.runs.pack_reader import PackedHistories, read_histories
 from mlplab.runs.packs import FOLDER, Packs
@@ -79,10 +78,7 @@ class FolderStore(JobStore):
 
     def history(self, number: int) -> Columns:
         path = self.job_folder(number) / "metrics.csv"
-        if not path.is_file():
-            return {}
-        with reading(path):
-            return dict(read_metrics(path))
+        return dict(read_metrics(path)) if path.is_file() else {}
 
     def histories(self, numbers: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         for number in numbers:
