@@ -270,14 +270,15 @@ def check_that_readers_agree(
 def test_every_reader_gives_the_same_predictions(first_seed, capsys, monkeypatch):
     """Tables with columns of all kinds: one each by default, five in the campaign, where a case is
     short enough to be repeated when it was interrupted. In the campaign, one of the five is
-    exported, in both formats: an export takes longer than everything else.
+    exported, in one of the formats: an export takes longer than everything else.
     """
     for number, seed in enumerate(range(first_seed, size(10, 300), size(10, 60))):
         for leftover in ("answers.csv", "model.onnx", "model.torch"):
             Path(leftover).unlink(missing_ok=True)
         Path("run").rename(f"run_before_{seed}") if Path("run").exists() else None
         by_default = {1: ["torch"], 9: ["onnx"]}.get(seed, [])
-        in_campaign = ["onnx", "torch"] if number == first_seed % 5 else []
+        file_format = ["onnx", "torch"][first_seed // 5 % 2]
+        in_campaign = [file_format] if number == first_seed % 5 else []
         check_that_readers_agree(seed, size(by_default, in_campaign), monkeypatch)
 
 
