@@ -8,7 +8,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from harness import FULL, size, wait_for
+from harness import wait_for
 from serving import serve
 
 from mlplab.sweeps.execution.stores import FolderStore
@@ -16,7 +16,7 @@ from mlplab.sweeps.report.group_events import BEST_JOBS, write_group_events
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.tracking.group_events import MAX_GROUPS
 
-CONFIGURATIONS, SEEDS, EPOCHS = size(12, 500), size(3, 20), size(5, 60)
+CONFIGURATIONS, SEEDS, EPOCHS = 500, 20, 60
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 MAX_SECONDS = 5
 """To the first chart after the page is loaded, with the server warm."""
@@ -65,7 +65,7 @@ def large_sweep(tmp_path_factory):
         yield address
 
 
-@pytest.mark.campaign("cluster", small=True)
+@pytest.mark.campaign("cluster")
 def test_the_curves_of_configurations_are_shown(page, large_sweep):
     page.goto(f"{large_sweep}/#timeseries")
     page.locator("scalar-card line-chart").first.wait_for(timeout=150_000)
@@ -77,7 +77,6 @@ def test_the_curves_of_configurations_are_shown(page, large_sweep):
 
 
 @pytest.mark.campaign("timing")
-@pytest.mark.skipif(not FULL, reason="needs the whole sweep")
 def test_the_first_chart_is_shown_within_seconds(page, large_sweep):
     page.goto(f"{large_sweep}/#timeseries")  # the files of the program are read once
     page.locator("scalar-card line-chart").first.wait_for(timeout=150_000)

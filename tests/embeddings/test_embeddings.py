@@ -240,7 +240,9 @@ def check_export(form, overrides, tmp_path):
     assert export(Predictor((loaded,)), form, tmp_path / f"model.{form}", rows=200) < 2e-6
 
 
-@pytest.mark.parametrize("overrides", [["embedding=piecewise_linear"], LEARNED[5]])
+@pytest.mark.parametrize(
+    "overrides", [in_campaign("fuzz", ["embedding=piecewise_linear"]), LEARNED[5]]
+)
 def test_exported_programs_are_the_run(overrides, tmp_path):
     check_export("torch", overrides, tmp_path)
 

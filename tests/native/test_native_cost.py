@@ -38,7 +38,7 @@ def build(folder: Path, *flags: str) -> Path:
     return folder / "fixed"
 
 
-@pytest.mark.slow  # compiles
+@pytest.mark.campaign("timing")
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
 def test_instructions_of_a_step(tmp_path):
     program = build(tmp_path, "-march=x86-64-v3")  # the same instructions on every machine
