@@ -58,7 +58,7 @@ class Case:
                 t for t in overrides if not t.startswith(("dataset=", "dataset.num", "dataset.n"))
             ]
             arrays = (
-                "dataset=arrays",
+                *("dataset=arrays", "experiment=null"),  # without the recipe for tables
                 f"dataset.data_hash={data.sha256}",
                 f"dataset.task={'classification' if problem.classes else 'regression'}",
             )
