@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import urllib.request
@@ -58,7 +59,9 @@ def large_sweep(tmp_path_factory):
 
     def tags(address):
         url = f"{address}/data/plugin/scalars/tags"
-        return json.loads(urllib.request.urlopen(url, timeout=60).read())
+        with contextlib.suppress(OSError):  # TensorBoard fails now and then while it reads files
+            return json.loads(urllib.request.urlopen(url, timeout=60).read())
+        return {}
 
     with serve(folder, b"tensorboard/groups/000") as address:
         wait_for(lambda: len(tags(address)) == runs, 600)
