@@ -55,7 +55,7 @@ def rebuild(folder: Path) -> int:
     """
     from mlplab.config import settings_of_folder
     from mlplab.io.files import yaml_text
-    from mlplab.runs.history_file import read_rows
+    from mlplab.runs.history_file import recorded_columns
     from mlplab.runs.hparams import HParams, final_scalars
     from mlplab.runs.record import write_event_header
     from mlplab.runs.run_index import summary_of
@@ -64,7 +64,7 @@ def rebuild(folder: Path) -> int:
     settings, summary, columns = (
         settings_of_folder(folder),
         summary_of(folder),
-        read_rows(folder / "metrics.csv"),
+        recorded_columns(folder / "metrics.csv"),
     )
     steps = [int(step) for step in columns.pop("step")]
     epochs = columns.pop("epoch")

@@ -13,6 +13,7 @@ import torch
 from mlplab.config.override_lines import key_of
 from mlplab.ensembles.training import Candidate, PackedTraining, Round, Selection
 from mlplab.errors import CheckpointError, StateError
+from mlplab.io.reading import fault_of
 from mlplab.runs.checkpoint_callback import CheckpointCallback, Content
 from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.resume_checks import RESUMABLE_KEYS
@@ -97,7 +98,7 @@ class PackedCheckpoints(CheckpointCallback):
                 raise
             raise StateError(
                 f"The checkpoint of step {saved.step} does not belong to this training:"
-                f" {type(error).__name__}: {error}"
+                f" {fault_of(error)}"
             ) from error
         self.continue_from(saved, session.groups[0])
         self.count_saved(session, session.groups[0])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mlplab.errors import StateError
 from mlplab.io.files import DISK_FULL
+from mlplab.io.reading import fault_of
 from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.compute_time import ComputeTime, Stopwatch
 from mlplab.runs.fingerprint import fingerprint_of_group
@@ -168,7 +169,7 @@ class CheckpointCallback(Callback):
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError(
                 f"The checkpoint of step {saved.step} does not belong to this training:"
-                f" {type(error).__name__}: {error}"
+                f" {fault_of(error)}"
             ) from error
         self.saved = len(group.history_buffer.rows)
         self.continue_from(saved, group)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mlplab.runs.flat_config import flat_config
-from mlplab.runs.history_file import read_rows
+from mlplab.runs.history_file import recorded_columns
 from mlplab.runs.run_index import json_or_empty, summary_of
 from mlplab.terminal.output import digits
 from mlplab.terminal.table import aligned
@@ -55,7 +55,7 @@ def _largest_difference(before: Path, after: Path) -> tuple[float, str, str]:
     paths = [folder / "metrics.csv" for folder in (before, after)]
     if not all(path.is_file() for path in paths):
         return 0.0, "", ""
-    first, second = (read_rows(path) for path in paths)
+    first, second = (recorded_columns(path) for path in paths)
     if list(first) != list(second):
         return np.inf, "", f"different columns: {', '.join(sorted(set(first) ^ set(second)))}"
     if len(first["epoch"]) != len(second["epoch"]):

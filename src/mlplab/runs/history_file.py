@@ -19,7 +19,7 @@ def write_history(folder: Path, history: History) -> None:
     bulk_metrics(folder / "metrics.csv", history.names, rows)
 
 
-def read_rows(path: Path) -> dict[str, list[float]]:
+def recorded_columns(path: Path) -> dict[str, list[float]]:
     """Return the columns of the metrics.csv of a run that has trained. Raises DamagedFileError if
     it has none.
     """
@@ -33,7 +33,7 @@ def read_history(folder: Path) -> History:
     """Return the history in the folder of a run, without the times; empty if it has none."""
     if not (folder / "metrics.csv").exists():
         return History.empty()
-    columns = read_rows(folder / "metrics.csv")
+    columns = recorded_columns(folder / "metrics.csv")
     names = tuple(name for name in columns if name not in ("epoch", "step"))
     epoch, step = (np.array(columns[key], dtype=float).astype(int) for key in ("epoch", "step"))
     values = np.array([columns[name] for name in names], dtype=float).T.reshape(

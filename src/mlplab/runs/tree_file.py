@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlplab.errors import TreeError
 from mlplab.io.files import parse_json, with_sorted_metadata
+from mlplab.io.reading import fault_of
 
 FORMAT = "mlplab-tree-1"
 _MAX_HEADER_BYTES = 64 << 20
@@ -74,9 +75,7 @@ def parse(data: bytes) -> Any:
         RecursionError,
         RuntimeError,
     ) as error:
-        raise (
-            error if isinstance(error, TreeError) else TreeError(f"{type(error).__name__}: {error}")
-        ) from error
+        raise (error if isinstance(error, TreeError) else TreeError(fault_of(error))) from error
 
 
 def _rebuild(value: object, tensors: dict[str, Tensor]) -> object:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import StateError
+from mlplab.io.reading import fault_of
 from mlplab.training.averaging import Averaging
 from mlplab.training.outcome import Logged
 from mlplab.training.population import Population
@@ -119,7 +120,7 @@ def restore(group: Group, tree: Tree, rows: Sequence[Row]) -> None:
         group.stepper.load(tree)
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise StateError(
-            f"The state does not belong to this training: {type(error).__name__}: {error}"
+            f"The state does not belong to this training: {fault_of(error)}"
         ) from error
     buffer.rows += rows
 
