@@ -16,7 +16,7 @@ from mlplab.config.component import ConfigNode, build_component, construct
 from mlplab.config.composition import Composed
 from mlplab.config.model import LayerKeys
 from mlplab.config.provenance import Sources
-from mlplab.config.root import COMPONENT_GROUPS, GROUPS, NO_EMBEDDING, Root
+from mlplab.config.root import ADDED_GROUPS, COMPONENT_GROUPS, GROUPS, Root
 from mlplab.config.sharing import Shared
 from mlplab.config.suggestions import did_you_mean, listing, shown
 from mlplab.errors import ConfigError, FolderError
@@ -56,9 +56,8 @@ class Builder:
         The nodes of the configuration must not be changed afterwards.
         """
         config = {key: self._shared(node) for key, node in composed.config.items()}
-        # run folders of versions without these groups
-        config.setdefault("validation", self._shared({"name": "holdout"}))
-        config.setdefault("embedding", self._shared(dict(NO_EMBEDDING)))
+        for group, node in ADDED_GROUPS.items():
+            config.setdefault(group, self._shared(dict(node)))
         key = tuple(
             (name, id(node) if isinstance(node, (dict, list)) else (type(node), node))
             for name, node in config.items()

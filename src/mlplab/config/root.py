@@ -27,8 +27,11 @@ An experiment comes last because it overrides the others.
 """
 
 GROUPS = tuple(DEFAULTS)
-NO_EMBEDDING: dict[str, object] = {"name": "none", "scale_lr_factor": None}
-"""The group `embedding` of runs from before it existed."""
+ADDED_GROUPS: Mapping[str, Mapping[str, object]] = {
+    "validation": {"name": "holdout"},
+    "embedding": {"name": "none", "scale_lr_factor": None},
+}
+"""Groups that run folders of earlier versions lack, with the choice that these runs had."""
 COMPONENT_GROUPS = GROUPS[:-1]
 """The groups whose choices are classes."""
 

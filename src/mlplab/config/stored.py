@@ -13,7 +13,7 @@ from mlplab.config.composer import Composer
 from mlplab.config.composition import Composed
 from mlplab.config.edit_stored import apply_overrides
 from mlplab.config.registry import table
-from mlplab.config.root import COMPONENT_GROUPS
+from mlplab.config.root import ADDED_GROUPS, COMPONENT_GROUPS
 from mlplab.config.search_path import check_size
 from mlplab.errors import ConfigError, DamagedFileError, MlplabError
 from mlplab.io.files import parse_yaml
@@ -135,8 +135,7 @@ def stored_config(folder: Path) -> dict[str, object]:
         )
     security.refuse_code(config, str(path))
     for group in COMPONENT_GROUPS:
-        is_newer = group in ("validation", "embedding")  # runs from before them have none
-        if not (isinstance(config.get(group), dict) or (is_newer and group not in config)):
+        if not isinstance(config.get(group, ADDED_GROUPS.get(group)), dict):
             fault = f"`{group}` is missing, or is not a choice with its keys"
             raise DamagedFileError(path, fault, restore(path))
     return config

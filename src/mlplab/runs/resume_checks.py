@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mlplab.config.override_lines import key_of
-from mlplab.config.root import NO_EMBEDDING
+from mlplab.config.root import ADDED_GROUPS
 from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import CheckpointError, ConfigError
 from mlplab.runs.checkpoints import Saved, newest, read
@@ -32,8 +32,7 @@ RESUMABLE_KEYS = (
 )
 """Keys that may change when a run is resumed."""
 _UNSTORED = (
-    *(("validation", {"name": "holdout"}), ("engine", "auto")),
-    *(("debug", None), ("init_from", None), ("embedding", NO_EMBEDDING)),
+    *(*ADDED_GROUPS.items(), ("engine", "auto"), ("debug", None), ("init_from", None)),
     *(("ensemble", None), ("ensemble_ranges", None)),
 )
 """Keys with a value that is left out of checkpoints, since older ones do not have them."""
