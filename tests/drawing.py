@@ -34,15 +34,16 @@ def use_few_dots(monkeypatch) -> None:
 
 
 @contextlib.contextmanager
-def one_picture(name: str = "curves") -> Iterator[None]:
-    """Draw one picture of a run instead of all, at a low resolution, except in campaigns.
+def one_picture(name: str = "curves", in_campaigns: bool = False) -> Iterator[None]:
+    """Draw one picture of a run instead of all, at a low resolution. Campaigns draw all unless
+    `in_campaigns`.
 
     `decision` is also drawn during the training, as an image of TensorBoard; `curves` only once.
     """
     with pytest.MonkeyPatch.context() as patch:
-        if not FULL:
+        if in_campaigns or not FULL:
             draw_only(patch, name)
-            use_few_dots(patch)
+        use_few_dots(patch)
         yield
 
 

@@ -18,7 +18,7 @@ import fake_tracker
 import numpy as np
 import pandas as pd
 import pytest
-from drawing import draw_only
+from drawing import one_picture
 from harness import FULL, row
 
 import mlplab
@@ -81,9 +81,10 @@ SWEEP_COMMANDS = {
 
 
 @pytest.fixture(autouse=True)
-def _one_picture_in_campaigns_too(one_picture, monkeypatch):
+def _one_picture():
     """The tests are not about pictures, which take longer than all else."""
-    draw_only(monkeypatch, "curves")
+    with one_picture(in_campaigns=True):
+        yield
 
 
 @functools.cache
@@ -100,8 +101,7 @@ def sound_folders(root: Path) -> dict[str, Path]:
         *("dataset=file", f"dataset.path={root / 'table.csv'}", "model.hidden=[3]"),
         *("training.epochs=3", "tracking.checkpoint_epochs=1", "device=cpu"),
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        draw_only(patch, "curves")
+    with one_picture(in_campaigns=True):
         mlplab.run(overrides, root / "run")
         mlplab.sweep([*overrides, "tracking=summary", "seed=0,1"], root / "sweep")
         packed = ["tracking=summary", "tracking.jobs=packed", "seed=0,1"]
