@@ -337,7 +337,7 @@ def test_other_bytes_are_refused(tmp_path):
     with pytest.raises(DamagedFileError, match="other data"):
         InMemoryData.load(tmp_path / FILE, "0" * 64)
     collect(X, CLASSES[::-1]).save(tmp_path / FILE)
-    with pytest.raises(DamagedFileError, match="mlplab rerun"):
+    with pytest.raises(DamagedFileError, match=r"Restore the file from a copy\.$"):
         InMemoryData.load(tmp_path / FILE, data.sha256)
 
 

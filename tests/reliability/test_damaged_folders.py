@@ -153,6 +153,7 @@ SAMPLE = [
     *rotate("run", RUN_FILES, RUN_COMMANDS),
     *rotate("sweep", SWEEP_FILES, SWEEP_COMMANDS),
     *rotate("packed", PACKED_FILES[1:] * len(PACKED_COMMANDS), PACKED_COMMANDS),
+    *(("run", "config.yaml", damage, "rerun") for damage in ("cut", "scrambled", "another")),
     *rotate("fit", FIT_FILES * len(DAMAGES), ("evaluate", "rerun", "resume", "report", "predict")),
 ]
 
@@ -187,6 +188,8 @@ def test_a_damaged_file_is_named(kind, file, damage, command, sound, tmp_path, c
         assert len(complaint) == 1, errors
         assert "damaged" in complaint[0], complaint  # the folder, and most often the file in it
         assert not re.search(r"\b[A-Z]\w+Error\b", complaint[0]), complaint
+        if command == "rerun":  # to suggest it again would not help
+            assert f"mlplab rerun {folder}" not in complaint[0], complaint
     else:
         assert complaint == []
 

@@ -17,7 +17,7 @@ from mlplab.config.root import ADDED_GROUPS, COMPONENT_GROUPS
 from mlplab.config.search_path import check_size
 from mlplab.errors import ConfigError, DamagedFileError, MlplabError
 from mlplab.io.files import parse_yaml
-from mlplab.io.reading import read_json, restore
+from mlplab.io.reading import RESTORE, fault_of, read_json
 from mlplab.terminal.suggested import flags_of, plugin_flags
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def _plugin_of(folder: Path) -> str:
 def stored_config(folder: Path) -> dict[str, object]:
     """Return the content of config.yaml in a run folder.
 
-    Raises ConfigError if it is missing, is not a mapping, or has a key that could run code.
+    Raises ConfigError if it is missing or has a key that could run code, and DamagedFileError if it
+    is no configuration.
     """
     import yaml
 
@@ -127,15 +128,23 @@ def stored_config(folder: Path) -> dict[str, object]:
     try:
         config = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+        raise DamagedFileError(
+            path, f"it is not YAML ({fault_of(error)})", _remedy(path)
+        ) from error
     if not isinstance(config, dict):
-        raise ConfigError(
-            f"{path} is not a configuration: it contains a {type(config).__name__}, not keys and"
-            " values."
-        )
+        fault = f"it contains a {type(config).__name__}, not keys and values"
+        raise DamagedFileError(path, fault, _remedy(path))
     security.refuse_code(config, str(path))
     for group in COMPONENT_GROUPS:
         if not isinstance(config.get(group, ADDED_GROUPS.get(group)), dict):
             fault = f"`{group}` is missing, or is not a choice with its keys"
-            raise DamagedFileError(path, fault, restore(path))
+            raise DamagedFileError(path, fault, _remedy(path))
     return config
+
+
+def _remedy(config: Path) -> str:
+    """What to do about a damaged config.yaml, without which the run cannot be repeated."""
+    overrides = config.with_name("overrides.yaml")
+    if not overrides.is_file():
+        return RESTORE
+    return f"Restore the file from a copy, or train again with the overrides in {overrides}."

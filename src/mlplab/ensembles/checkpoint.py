@@ -6,6 +6,7 @@ In all else they are those of a single run: the same files, keys and checks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.resume_checks import RESUMABLE_KEYS
 from mlplab.runs.signals import Signals
 from mlplab.settings import Tracking
+from mlplab.terminal.suggested import rerun_command
 from mlplab.training import Group, Session
 from mlplab.training.checkpoint import Tree, capture, pack_rows, restore, unpack_rows
 
@@ -77,6 +79,8 @@ class PackedCheckpoints(CheckpointCallback):
 
         Raises CheckpointError if it has other members, and StateError if it belongs to another run.
         """
+        assert self.checkpoints is not None  # the constructor takes no None
+        run_folder = self.checkpoints.folder.parent
         try:
             tree = saved.tree
             if tree.get("version") != VERSION:
@@ -84,7 +88,7 @@ class PackedCheckpoints(CheckpointCallback):
                     f"The checkpoint of step {saved.step} has version {tree.get('version')} of an"
                     f" ensemble's state; this version of mlplab reads {VERSION}."
                 )
-            _check_members(self.training, session, tree, saved.step)
+            _check_members(self.training, session, tree, saved.step, run_folder)
             records: dict[int, list[Any]] = {}
             for record in saved.history:
                 columns = dict(record)
@@ -105,21 +109,22 @@ class PackedCheckpoints(CheckpointCallback):
 
 
 def _check_members(
-    training: PackedTraining, session: Session, tree: Mapping[str, Any], step: int
+    training: PackedTraining, session: Session, tree: Mapping[str, Any], step: int, run_folder: Path
 ) -> None:
     """Raise CheckpointError if the members differ from those of the checkpoint."""
+    new_run = rerun_command(run_folder, [])
     stored = tree["ensemble"]["overrides"]
     if list(map(_fixed, stored)) != list(map(_fixed, training.overrides)):
         raise CheckpointError(
             f"The checkpoint of step {step} has members with other hyperparameters: the ranges that"
-            " they are sampled from have changed. Restore `ensemble_ranges`, or start a new run"
-            " with `mlplab rerun`."
+            f" they are sampled from have changed. Restore `ensemble_ranges`, or start a new run:"
+            f" {new_run}"
         )
     now = [list(group.numbers) for group in session.groups]
     if [one["numbers"] for one in tree["groups"]] != now:
         raise CheckpointError(
             f"The checkpoint of step {step} groups its members otherwise, as another engine or"
-            " version does: continue where it was saved, or start a new run with `mlplab rerun`."
+            f" version does: continue where it was saved, or start a new run: {new_run}"
         )
 
 

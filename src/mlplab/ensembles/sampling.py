@@ -151,7 +151,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Return the content of a file, with empty mappings for those that it lacks."""
     if not path.is_file():
         raise ConfigError(f"`{SOURCE} = {path}`: there is no such file.")
-    with reading(path):
+    with reading(path, "Correct the file, or choose another one."):
         content = parse_yaml(path.read_text())
     return _checked(content, str(path))
 

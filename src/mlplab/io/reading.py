@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,14 @@ def fault_of(error: Exception) -> str:
     return text
 
 
+RESTORE = "Restore the file from a copy."
+"""The remedy for a file that training again would read too."""
+
+
 def restore(path: Path) -> str:
-    """The remedy for a file of a run folder."""
-    return f"Restore the file from a copy, or train again: mlplab rerun {path.parent}"
+    """The remedy for a file of a run folder that `mlplab rerun` does not read."""
+    command = shlex.join(["mlplab", "rerun", str(path.parent)])
+    return f"Restore the file from a copy, or train again: {command}"
 
 
 def read_json(path: Path, remedy: str | None = None) -> dict[str, Any]:

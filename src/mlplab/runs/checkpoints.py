@@ -233,7 +233,7 @@ def newest(folder: Path) -> tuple[Saved | None, list[str]]:
     """Return the newest good checkpoint (None if none was ever saved) and the problems of damaged
     ones.
 
-    Raises CheckpointError if all checkpoints are damaged: a training must not restart silently.
+    Raises CheckpointError if all checkpoints are damaged.
     """
     problems: list[str] = []
     for step in steps(folder):
@@ -243,8 +243,5 @@ def newest(folder: Path) -> tuple[Saved | None, list[str]]:
             problems.append(str(error))
     orphans = [path.name for path in folder.glob("state-*.safetensors")] if folder.is_dir() else []
     if problems:
-        raise CheckpointError(
-            f"No checkpoint in {folder} can be used, and the training does not restart from the"
-            f" beginning by itself. {' '.join(problems)} Start it again with `mlplab rerun`."
-        )
+        raise CheckpointError(f"No checkpoint in {folder} can be used. {' '.join(problems)}")
     return None, [f"{folder / name} was never completed and is ignored." for name in orphans]

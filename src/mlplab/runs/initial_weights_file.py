@@ -12,7 +12,7 @@ from typing import Any
 
 from mlplab.io.files import load_weights, parse_json, weights_bytes, write_bytes_atomic
 from mlplab.io.links import make_folder
-from mlplab.io.reading import reading
+from mlplab.io.reading import RESTORE, reading
 from mlplab.network.blocks import Block
 from mlplab.network.initial_weights import InitialWeights
 from mlplab.network.layout import Entry
@@ -90,7 +90,7 @@ def with_stored_weights(settings: Settings) -> Settings:
 
 
 def _read(path: Path) -> InitialWeights:
-    with reading(path):
+    with reading(path, RESTORE):
         tensors, metadata = load_weights(path)
         if metadata.get("format") not in (FORMAT, FORMAT_WITH_BLOCKS):
             raise ValueError(f"its format is {metadata.get('format')}, not {FORMAT}")

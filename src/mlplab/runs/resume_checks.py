@@ -59,8 +59,8 @@ def changed_keys(folder: Path, changes: Sequence[str]) -> list[str]:
         if key not in RESUMABLE_KEYS and key.partition(".")[0] not in RESULT_NEUTRAL_KEYS:
             raise ConfigError(
                 f"`{key}` cannot change when a run is resumed, since that would be a different"
-                f" training. Only {', '.join(RESUMABLE_KEYS)} can. To start a new run: mlplab rerun"
-                f" {folder} {' '.join(changes)}."
+                f" training. Only {', '.join(RESUMABLE_KEYS)} can. To start a new run:"
+                f" {rerun_command(folder, changes)}"
             )
     return keys
 
@@ -124,11 +124,17 @@ def find_checkpoint(folder: Path, step: int | None) -> tuple[Saved | None, list[
     damaged ones.
 
     If `step` is set, only that checkpoint is read. Raises CheckpointError if it is damaged, or all
-    are.
+    are: a training must not restart silently.
     """
     if step is not None:
         return read(folder / "checkpoints", step), []
-    return newest(folder / "checkpoints")
+    try:
+        return newest(folder / "checkpoints")
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error} The training does not restart from the beginning by itself; to start it"
+            f" again: {rerun_command(folder, [])}"
+        ) from error
 
 
 def with_saved_engine(settings: Settings, saved: Saved | None, allowed: Sequence[str]) -> Settings:
@@ -188,8 +194,8 @@ def check_compatible(
     if refused:
         raise CheckpointError(
             f"The checkpoint of step {saved.step} has another configuration:"
-            f" {'; '.join(refused)}. Start a new run with `mlplab rerun`, or restore the"
-            f" configuration. Only {', '.join(RESUMABLE_KEYS)} may change when a run is resumed."
+            f" {'; '.join(refused)}. Only {', '.join(RESUMABLE_KEYS)} may change when a run is"
+            f" resumed. Restore the configuration, or start a new run: {rerun_command(folder, [])}"
         )
     engines = _engine_of(saved), member.settings.engine
     if engines[0] != engines[1] and "engine" not in allowed:
@@ -203,7 +209,8 @@ def check_compatible(
             raise CheckpointError(
                 f"The {what} changed since the checkpoint of step {saved.step} was saved"
                 f" ({saved.manifest[key][:12]} is now {now[key][:12]}): the run would continue with"
-                " other examples. Restore the old data, or start a new run with `mlplab rerun`."
+                " other examples. Restore the old data, or start a new run:"
+                f" {rerun_command(folder, [])}"
             )
     log.info("from the checkpoint of step %d, epoch %d", saved.step, saved.manifest["epoch"])
     if changes := machine_changes(saved, now["fingerprint"]):

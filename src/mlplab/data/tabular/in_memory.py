@@ -20,7 +20,7 @@ from mlplab.data.tabular.stored_columns import StoredColumn
 from mlplab.errors import DamagedFileError
 from mlplab.extras import require
 from mlplab.io.files import load_weights, parse_json, save_weights
-from mlplab.io.reading import reading, restore
+from mlplab.io.reading import RESTORE, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ class InMemoryData:
     @classmethod
     def load(cls, path: Path, sha256: str) -> InMemoryData:
         """Read what `save` wrote. Raises DamagedFileError, also for data with another hash."""
-        with reading(path):
+        with reading(path, RESTORE):
             tensors, metadata = load_weights(path)
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             header = parse_json(metadata["header"])
@@ -117,7 +117,7 @@ class InMemoryData:
             )
             sound = data.sha256 == sha256
         if not sound:
-            raise DamagedFileError(path, "the run was trained on other data", restore(path))
+            raise DamagedFileError(path, "the run was trained on other data", RESTORE)
         return data
 
     def _arrays(self) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlplab.errors import CheckpointError, StateError
 from mlplab.io.files import parse_json, write_json
-from mlplab.io.reading import reading
+from mlplab.io.reading import RESTORE, reading
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.compute_time import Stopwatch
@@ -75,7 +75,7 @@ class PrunedSearch(Callback):
         self.file = runner.job_store.folder / ".search" / "rungs.json"
         self.rung_scores = RungScores()
         if self.file.is_file():
-            with reading(self.file):
+            with reading(self.file, RESTORE):
                 self.rung_scores = RungScores(parse_json(self.file.read_bytes()))
         self.trials = Trials()
         self.saves: dict[Group, Saves] = {}
