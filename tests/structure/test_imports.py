@@ -109,6 +109,7 @@ def source() -> SourceTree:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("parsed_sources")
 def test_every_package_has_an_entry_and_imports_run_downward():
     assert_only_known(
         "forbidden_imports",

@@ -21,6 +21,7 @@ SENSES = REPOSITORY / "tests" / "vocabulary.yaml"
 MAX_SENSES = 40
 
 
+@functools.cache
 def components(identifier: str) -> list[str]:
     """The tokens of an identifier: `num_open_files` and `NumOpenFiles` give num, open and files."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", identifier)
@@ -71,12 +72,12 @@ def senses() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("folder", ["src", "scripts", "tests"])
-def test_identifiers_use_terms_of_the_field(folder):
+def test_identifiers_use_terms_of_the_field(folder, parsed_sources):
     allowed = set(senses())
     offenders = [
         f"{path.relative_to(REPOSITORY)}:{line}: {name}"
-        for path in sorted((REPOSITORY / folder).rglob("*.py"))
-        for name, line in offenses(nodes(path), allowed)
+        for path, module in parsed_sources[folder].items()
+        for name, line in offenses(module, allowed)
     ]
     assert offenders == []
 

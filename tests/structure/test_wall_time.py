@@ -12,6 +12,7 @@ TESTS = REPOSITORY / "tests"
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("parsed_sources")
 def test_no_test_asserts_on_seconds():
     # Several assertions of one test are one entry of the list.
     assert_only_known("wall_time_assertions", wall_time_assertions(python_files(TESTS), TESTS))
