@@ -15,8 +15,8 @@ from mlplab.model import model as model_module
 from mlplab.model.ensemble import Ensemble
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
-from mlplab.network import ACTIVATIONS
-from mlplab.network.affine import BLOCK_ROWS, affine_in_blocks
+from mlplab.network import ACTIVATIONS, affine
+from mlplab.network.affine import BLOCK_ROWS, VECTOR_ROWS, affine_in_blocks
 from mlplab.training import prepare_members
 
 NUM_ROWS = 10_000
@@ -134,6 +134,35 @@ def test_a_product_in_blocks_is_the_product(inputs, outputs):
     torch.testing.assert_close(product, h_KBI @ weight_KIO + bias_K1O, rtol=1e-12, atol=1e-12)
     order = torch.randperm(2 * BLOCK_ROWS, generator=generator)
     assert torch.equal(affine_in_blocks(h_KBI[:, order], weight_KIO, bias_K1O), product[:, order])
+
+
+def test_a_few_rows_are_filled_up_where_small_products_have_other_bits(monkeypatch):
+    model = model_of(3, hidden=(13, 6))
+    expected = model.scores(rows_of(model))[:, :20]
+    rows: set[int] = set()
+    matmul = np.matmul
+
+    def recorded(blocks, weight, **options):
+        rows.add(blocks.shape[-2])
+        return matmul(blocks, weight, **options)
+
+    monkeypatch.setattr(affine, "_rows_are_same_in_small_blocks", lambda *_: False)
+    monkeypatch.setattr(np, "matmul", recorded)
+    assert np.array_equal(model.scores(rows_of(model)[:20]), expected)
+    assert rows == {BLOCK_ROWS}
+
+
+def test_small_blocks_are_not_used_if_their_bits_differ(monkeypatch):
+    matmul = np.matmul
+
+    def rounds_small_products(blocks, weight, **options):
+        product = matmul(blocks, weight, **options)
+        return np.nextafter(product, 1e9) if blocks.shape[-2] == VECTOR_ROWS else product
+
+    monkeypatch.setattr(np, "matmul", rounds_small_products)
+    assert not affine._rows_are_same_in_small_blocks.__wrapped__(31, 7)
+    monkeypatch.setattr(np, "matmul", matmul)
+    assert_rows_are_independent(model_of(3, hidden=(31, 7)), 500)
 
 
 @pytest.mark.parametrize("normalization", ["none", "batch", "layer"])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlplab.data.tabular.column_encoder import MISSING_CATEGORY, ColumnEncoder
 from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE
-from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.run import Run
 

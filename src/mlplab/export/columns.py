@@ -17,8 +17,8 @@ from mlplab.data.tabular.cells import (
     parse_dates,
     without_markers,
 )
+from mlplab.data.tabular.column_encoder import MISSING_CATEGORY, ColumnEncoder
 from mlplab.data.tabular.columns import CATEGORY, DATE, parse_quantities
-from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
 from mlplab.export.pipeline import all_categories
 from mlplab.runs.run import Run
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mlplab.data.input_features import COLUMN, PRODUCT, InputFeatures
 from mlplab.data.scaling import Scaler
+from mlplab.data.tabular.column_encoder import ColumnEncoder
 from mlplab.data.tabular.columns import CATEGORY, DATE
-from mlplab.data.tabular.encoder import ColumnEncoder
 from mlplab.data.tabular.ranks import rank_values
 from mlplab.model.clamp import Clamp
 from mlplab.model.input_module import input_module

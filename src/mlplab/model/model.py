@@ -18,7 +18,7 @@ from mlplab.losses import Loss, resolve_auto_loss
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
 from mlplab.network import as_module
-from mlplab.network.affine import BLOCK_ROWS, affine_in_blocks
+from mlplab.network.affine import BLOCK_ROWS, VECTOR_ROWS, affine_in_blocks
 from mlplab.network.layout import LayerViews
 from mlplab.network.mlp import MLP, Buffers
 from mlplab.settings import Settings
@@ -171,8 +171,9 @@ class Model:
     def _outputs(self, scaled_NF: np.ndarray, read: Callable[[Tensor], Tensor]) -> Tensor:
         """What `read` makes of the outputs, [K, N, C]. The rows are filled up to whole blocks."""
         num_rows, num_features = scaled_NF.shape
-        num_blocks = max(1, -(-num_rows // BLOCK_ROWS))
-        x_BF = torch.zeros(num_blocks * BLOCK_ROWS, num_features, dtype=torch.float64)
+        unit = VECTOR_ROWS if num_rows < BLOCK_ROWS else BLOCK_ROWS
+        num_filled = max(1, -(-num_rows // unit)) * unit
+        x_BF = torch.zeros(num_filled, num_features, dtype=torch.float64)
         x_BF[:num_rows] = torch.from_numpy(np.ascontiguousarray(scaled_NF))
         widest = max(num_features, *(layer.units for layer in self.network.layers))
         max_blocks = max(1, MAX_ELEMENTS // (BLOCK_ROWS * widest))

@@ -9,6 +9,7 @@ Shapes: K members, B examples, I inputs, O outputs of the layer.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -25,6 +26,14 @@ BLOCK_ROWS = 96
 """Rows of the products of `affine_in_blocks`: a multiple of the number of rows that the kernels of
 matrix libraries compute at once, also if up to four threads share the rows.
 """
+
+VECTOR_ROWS = 16
+"""Rows of which there are a multiple outside of the products: the elements of any layer then fill
+whole vectors of the processor (two of 64 bytes), so that none is computed by other instructions.
+"""
+NUM_TRIED = 4
+MAX_TRIED_SIZE = 1 << 17
+"""Matrices, and elements of one, whose products are compared before small blocks are used."""
 
 Affine: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """A function (h_KBI, weight_KIO, bias_K1O) -> h W + b, [K, B, O]."""
@@ -49,15 +58,39 @@ def affine_in_blocks(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None)
     """Return h W + b, [K, B, O], in which a row does not depend on the other rows, nor on K and B.
 
     The last bits of a matrix product depend on the number of rows and, at the end of a matrix, on
-    the position of the row. Hence each product has BLOCK_ROWS rows, of which B is a multiple.
-    Batched products of torch differ in the same way with the size of the batch, those of NumPy do
-    not.
+    the position of the row. Hence each product has BLOCK_ROWS rows, of which B is a multiple; a
+    smaller B is one of VECTOR_ROWS, and is filled up with zeros if that matters. Batched products
+    of torch differ in the same way with the size of the batch, those of NumPy do not.
     """
     members, examples, inputs = h_KBI.shape
-    blocks = h_KBI.reshape(members, -1, BLOCK_ROWS, inputs).numpy()
-    product = np.matmul(blocks, weight_KIO.unsqueeze(1).numpy(), order="C")
-    out_KBO = torch.from_numpy(product).view(members, examples, -1)
-    return out_KBO if bias_K1O is None else out_KBO.add_(bias_K1O)
+    rows, blocks = BLOCK_ROWS, h_KBI.numpy()
+    if examples < BLOCK_ROWS:
+        if _rows_are_same_in_small_blocks(inputs, weight_KIO.shape[2]):
+            rows = VECTOR_ROWS
+        else:
+            filled = np.zeros((members, BLOCK_ROWS, inputs))
+            filled[:, :examples] = blocks
+            blocks = filled
+    blocks = blocks.reshape(members, -1, rows, inputs)
+    product = np.matmul(blocks, weight_KIO.numpy()[:, None], order="C")
+    out_KBO = product.reshape(members, blocks.shape[1] * rows, -1)[:, :examples]
+    if bias_K1O is not None:
+        out_KBO += bias_K1O.numpy()
+    return torch.from_numpy(np.ascontiguousarray(out_KBO))
+
+
+@functools.cache
+def _rows_are_same_in_small_blocks(inputs: int, outputs: int) -> bool:
+    """Whether products of VECTOR_ROWS rows have the bits of those of BLOCK_ROWS rows, as this
+    machine's library computes them; not asked of large matrices, where that would take long.
+    """
+    if inputs * outputs > MAX_TRIED_SIZE:
+        return False
+    rng = np.random.default_rng(0)
+    h = rng.normal(size=(NUM_TRIED, BLOCK_ROWS, inputs))
+    weight = rng.normal(size=(NUM_TRIED, inputs, outputs))
+    small = np.matmul(h.reshape(NUM_TRIED, -1, VECTOR_ROWS, inputs), weight[:, None])
+    return np.array_equal(small.reshape(NUM_TRIED, BLOCK_ROWS, outputs), np.matmul(h, weight))
 
 
 def _product(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None) -> Tensor:

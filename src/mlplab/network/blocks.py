@@ -118,12 +118,14 @@ class BlockPlan:
                 )
             )
         self.groups = tuple(groups)
+        self._group_columns = [group.columns for group in groups]
         self.num_inputs = max(block.start + block.inputs for block in self.blocks)
         self.num_weights, self.num_biases = weights, biases
         copies = [(p, block) for p, block in enumerate(self.blocks) if block.identity]
         self.copied = [c for _, b in copies for c in range(b.start, b.start + b.inputs)]
         self.order = self._order()
         self._indices: dict[tuple[str, torch.device], Tensor] = {}
+        self._runs: dict[str, tuple[int, int] | None] = {}  # by the name of the columns
 
     def _order(self) -> list[int]:
         copied = self.num_biases
@@ -150,7 +152,7 @@ class BlockPlan:
         outputs = [
             _group_outputs(
                 affine,
-                self._take(f"group {i}", h_KBI, group.columns),
+                self._take(f"group {i}", h_KBI, self._group_columns[i]),
                 weight[:, 0, group.weights].reshape(-1, len(group), group.inputs, group.outputs),
                 None
                 if bias is None
@@ -179,7 +181,9 @@ class BlockPlan:
 
     def _take(self, name: str, h: Tensor, columns: list[int]) -> Tensor:
         """These columns, as a view if they are consecutive."""
-        if (run := consecutive(columns)) is not None:
+        if name not in self._runs:
+            self._runs[name] = consecutive(columns)
+        if (run := self._runs[name]) is not None:
             return h if run == (0, h.shape[2]) else h[:, :, slice(*run)]
         key = name, h.device
         if key not in self._indices:

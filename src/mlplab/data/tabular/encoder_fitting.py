@@ -13,13 +13,9 @@ import numpy as np
 
 from mlplab.data.table import DataFrame, Floats, Series
 from mlplab.data.tabular.cells import DATE_FIELDS, category_text, parse_dates
+from mlplab.data.tabular.column_encoder import MISSING_CATEGORY, OTHER_CATEGORY, ColumnEncoder
 from mlplab.data.tabular.columns import CATEGORY, DATE, NUMBER, Column, parse_quantities
-from mlplab.data.tabular.encoder import (
-    MISSING_CATEGORY,
-    OTHER_CATEGORY,
-    ColumnEncoder,
-    Encoder,
-)
+from mlplab.data.tabular.encoder import Encoder
 from mlplab.data.tabular.number_columns import batches, plain_number_columns, statistics
 from mlplab.data.tabular.number_formats import NumberFormat
 from mlplab.data.tabular.table_options import BY_RANK, TabularDataset

@@ -5,8 +5,9 @@ Shapes: N rows, F columns, V valid values of a column, Q quantiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from mlplab.data.tabular.cell_errors import MAX_NUMBER
 
 BATCH_CELLS = 1 << 20
 _NUM_BINS = 20
+
+NumberBatch: TypeAlias = tuple[Sequence[str], Floats]
+"""The names of columns, and their numbers [N, F], NaN if empty."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def plain_number_columns(frame: DataFrame, names: Sequence[str]) -> list[str]:
     return [name for name in names if kind_of_column.get(name) in ("i", "u", "f")]
 
 
-def batches(frame: DataFrame, names: Sequence[str]) -> Iterator[tuple[Sequence[str], Floats]]:
+def batches(frame: DataFrame, names: Sequence[str]) -> Iterator[NumberBatch]:
     """Yield columns of numbers in order, as many at once as fit: their names, and float64 [N, F],
     NaN if empty.
     """
@@ -156,19 +160,22 @@ class PlainNumber:
 
 
 def encode_numbers(
-    frame: DataFrame, columns: Mapping[str, PlainNumber], starts: Ints, encoded_NF: Floats
+    numbers: Iterable[NumberBatch],
+    columns: Mapping[str, PlainNumber],
+    starts: Ints,
+    encoded_NF: Floats,
 ) -> set[str]:
     """Write the features of columns of plain numbers, and return the names of these columns. One
     that is to be refused is left out: an infinite number, or an empty cell without replacement.
 
     Args:
-        frame: the rows.
+        numbers: the columns.
         columns: how to encode the columns, by name.
         starts: the index of the first feature of each column, and the number of features.
         encoded_NF: the features, which are written.
     """
     encoded: set[str] = set()
-    for names, x_NF in batches(frame, plain_number_columns(frame, list(columns))):
+    for names, x_NF in numbers:
         batch = [columns[name] for name in names]
         missing_NF = np.isnan(x_NF)
         filled_NF = np.where(missing_NF, [column.fill for column in batch], x_NF)

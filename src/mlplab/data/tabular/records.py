@@ -1,6 +1,6 @@
 """Rows that are passed as mappings from the names of columns to cells, as JSON has them.
 
-Shapes: N rows.
+Shapes: N rows, F columns.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from mlplab.data.tabular.cells import is_missing, plain_number
+from mlplab.data.tabular.number_columns import NumberBatch
 from mlplab.errors import DataError
 
 
@@ -31,6 +33,16 @@ class Records:
 
     def __getitem__(self, name: str) -> list[Any]:
         return self.cells[name]
+
+    def plain_numbers(self, names: Sequence[str]) -> NumberBatch:
+        """Return those of these columns in which no cell is anything but missing or a number."""
+        numbers = {
+            name: [np.nan if is_missing(cell) else plain_number(cell) for cell in self.cells[name]]
+            for name in names
+        }
+        plain = [name for name, column in numbers.items() if None not in column]
+        x_FN = np.array([numbers[name] for name in plain], np.float64)
+        return plain, x_FN.reshape(len(plain), len(self)).T
 
 
 def as_records(values: Any, source: str = "x") -> Records | None:
