@@ -56,19 +56,24 @@ def kill(kills, *more):
     assert done.returncode == 0, done.stderr[-3000:]
     measurements = json.loads(done.stdout.splitlines()[-1])
     kind = "in-place control" if "--control" in more else "single run"
-    record_measurement(
-        f"SIGKILL, {'population of ' + more[1] if '--members' in more else kind}", **measurements
-    )
+    if members := measurements["members"]:
+        kind = f"population of {members}, seed {measurements['seed']}"
+    record_measurement(f"SIGKILL, {kind}", **measurements)
     return measurements
 
 
 @row("A1", "A2")
 @pytest.mark.campaign("kills")
-@pytest.mark.parametrize("members", [0, 8], ids=["single", "population"])
+@pytest.mark.parametrize(
+    ("members", "kills", "seed"),
+    [(0, 500, 0), (8, 250, 0), (8, 250, 1)],
+    ids=["single", "population", "population again"],  # halves, for two workers
+)
 @pytest.mark.timeout(3000)
-def test_a1_killed_at_random_moments(members):
-    measurements = kill(500, *(["--members", str(members), "--longest", "0.9"] if members else []))
-    assert measurements["kills"] >= 500
+def test_a1_killed_at_random_moments(members, kills, seed):
+    options = ["--members", str(members), "--longest", "0.9"] if members else []
+    measurements = kill(kills, "--seed", str(seed), *options)
+    assert measurements["kills"] >= kills
     assert measurements["lost"] == 0, measurements
     assert measurements["differing"] == 0, measurements
     # otherwise the test would prove nothing

@@ -297,7 +297,7 @@ def test_workers_share_packs(packs_above_three):
 @pytest.mark.timeout(6000)
 def test_two_drivers_killed_at_random_lose_and_repeat_nothing():
     """As the table of an undisturbed sweep, however often its drivers are killed."""
-    jobs, kills = size(4096, 65_536), 10
+    jobs, kills = size(4096, 16_384), 10
     overrides = [
         *("experiment=xor_mlp", "training.epochs=60", f"seed=range({jobs // 2})"),
         *("activation=tanh,relu", "tracking.jobs=packed", "tracking.checkpoint_seconds=0.2"),
