@@ -49,8 +49,12 @@ def run_suite(suite: str, folder: Path, arguments: list[str]) -> tuple[int, floa
     """Run one suite, and return pytest's exit code and the seconds it took."""
     start = time.monotonic()
     environment = {**os.environ, "MLPLAB_RECORD": str(folder / "figures.jsonl")}
-    # tests that measure time run one by one
-    parallel = ["-n", "0"] if suite == "timing" else ["-n", "auto", "--dist", "worksteal"]
+    if suite == "timing":
+        parallel = ["-n", "0"]  # tests that measure time run one by one
+    elif suite == "kills":  # few tests, and the longest in one file: each goes to a free worker
+        parallel = ["-n", "auto", "--dist", "load", "--maxschedchunk", "1"]
+    else:
+        parallel = ["-n", "auto", "--dist", "worksteal"]
     # one report per start: a continued campaign has several
     report = folder / f"{suite}-{time.strftime('%H%M%S')}.xml"
     command = [
