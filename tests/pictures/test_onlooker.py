@@ -248,4 +248,9 @@ def test_jobs_of_a_sweep_keep_frames_and_draw_when_asked(monkeypatch):
     mlplab.sweep([*QUICK, "training.epochs=2", "seed=0,1", "tracking=full"], "drawn")
     assert Path("drawn/jobs/0/pictures/units.png").exists()
     assert Path("drawn/jobs/1/pictures/units.png").exists()
-    assert len(events(Path("drawn/jobs/1")).Images("decision")) >= 3
+    written = events(Path("drawn/jobs/1"))
+    assert len(written.Images("decision")) >= 3
+    for tag in ("weights/layer_1", "biases/layer_2", "activations/layer_1"):
+        steps = [event.step for event in written.Tensors(tag)]
+        assert len(steps) == 3, tag  # before the training and after each of two epochs
+        assert steps == sorted(set(steps))

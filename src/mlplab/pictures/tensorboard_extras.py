@@ -1,7 +1,7 @@
 """TensorBoard dashboards beyond curves and images.
 
-Distributions are written during the training; the graph, the vectors of the projector and the
-precision-recall curves once.
+Distributions are written during the training, or after it at frames; the graph, the vectors of the
+projector and the precision-recall curves once.
 
 Shapes: N examples, H units of a layer.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mlplab.network.layer import Layer
 from mlplab.pictures.colors import Floats
@@ -36,21 +37,29 @@ def chart_layout(events: EventWriter, names: Sequence[str]) -> None:
     events.add(charts({"train and validation": pairs, "layers": layers}))
 
 
-def distributions(events: EventWriter, study: Study, population: Population, step: int) -> None:
-    """Write histograms of the current weights, biases, gradients and activations of each layer."""
-    layout = population.network.layout
-    kinds = {"weight": "weights", "bias": "biases"}
-    for tag, theta_KP in (
-        ("{kind}/layer_{layer}", population.theta_KP),
-        ("gradients/layer_{layer}/{kind}", population.objective.gradient_KP),
-    ):
-        for entry, view in zip(layout.entries, layout.split(theta_KP[:1].detach()), strict=True):
-            if entry.name in kinds:
-                name = tag.format(kind=kinds[entry.name], layer=entry.layer + 1)
-                events.histogram(name, step, view.cpu().numpy())
+def distributions(events: EventWriter, study: Study, frames: Sequence[int]) -> None:
+    """Write histograms of the weights, biases and activations of each layer at frames."""
     x = study.points("train", MAX_ACTIVATIONS).x
-    for i, outputs in enumerate(study.layers(x, [len(study.frames) - 1])[:-1], 1):
-        events.histogram(f"activations/layer_{i}", step, outputs.numpy())
+    for frame in frames:
+        step = int(study.frames.step[frame])
+        _parameters(events, study, study.frames.theta_RP[[frame]], step, "{kind}/layer_{layer}")
+        for i, outputs in enumerate(study.layers(x, [frame])[:-1], 1):
+            events.histogram(f"activations/layer_{i}", step, outputs.numpy())
+
+
+def gradients(events: EventWriter, study: Study, population: Population, step: int) -> None:
+    """Write histograms of the gradients of a population's first member, layer by layer."""
+    gradient_KP = population.objective.gradient_KP[:1]
+    _parameters(events, study, gradient_KP, step, "gradients/layer_{layer}/{kind}")
+
+
+def _parameters(events: EventWriter, study: Study, theta_KP: Tensor, step: int, tag: str) -> None:
+    kinds = {"weight": "weights", "bias": "biases"}
+    layout = study.network.layout
+    for entry, view in zip(layout.entries, layout.split(theta_KP.detach()), strict=True):
+        if entry.name in kinds:
+            name = tag.format(kind=kinds[entry.name], layer=entry.layer + 1)
+            events.histogram(name, step, view.cpu().numpy())
 
 
 def network_graph(events: EventWriter, study: Study) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlplab.extras import installed
 from mlplab.pictures import tensorboard_extras
 from mlplab.pictures.gallery import pictures
+from mlplab.pictures.rendering.image_steps import spread
 from mlplab.pictures.rendering.time_budget import Budget
 from mlplab.pictures.study import Study
 from mlplab.terminal.progress import Progress
@@ -18,6 +19,9 @@ from mlplab.tracking import EventWriter
 
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.step_images import StepImages
+
+MAX_DISTRIBUTIONS = 10
+"""Frames of which there are distributions, of a network that was not drawn while it trained."""
 
 
 @contextlib.contextmanager
@@ -51,6 +55,7 @@ class FinalFigures:
     ) -> None:
         self.folder, self.events, self.log, self.step_images = folder, events, log, step_images
         self.budget = Budget(0.0, 0.0) if budget is None else budget
+        self.was_drawn_live = budget is not None
         # tracking.picture_share=0 disables images over the steps.
         self.draws_images = budget is None or budget.fraction > 0
 
@@ -63,6 +68,10 @@ class FinalFigures:
             tensorboard_extras.recall_curves(
                 self.events, study, int(study.frames.step[study.best_frame])
             )
+        if study.has_network and not self.was_drawn_live:
+            with safely(self.log, "distributions"):
+                frames = spread(len(study.frames), MAX_DISTRIBUTIONS)
+                tensorboard_extras.distributions(self.events, study, frames)
         if not installed("matplotlib"):
             return
         if study.has_network:

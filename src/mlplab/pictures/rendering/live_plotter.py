@@ -69,10 +69,11 @@ class LivePlotter(Callback):
         self.recorder.on_evaluation(session, evaluation)
         if self.histogram_budget.allows():
             with self.histogram_budget.spend(), safely(self.log, "distributions"):
-                from mlplab.pictures.tensorboard_extras import distributions
+                from mlplab.pictures.tensorboard_extras import distributions, gradients
 
                 study = self._current_study(evaluation)
-                distributions(self.events, study, evaluation.population, evaluation.step)
+                distributions(self.events, study, [len(study.frames) - 1])
+                gradients(self.events, study, evaluation.population, evaluation.step)
         if (
             self.has_matplotlib
             and self.picture_budget.fraction > 0
