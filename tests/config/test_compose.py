@@ -269,14 +269,15 @@ def test_invalid_folders():
 def test_the_configuration_of_a_folder_is_not_trusted():
     config = build(compose()).config
     folder = Path("run")
-    for text, reason in [
-        (str({**config, "model": {**config["model"], "x": {"_target_": "os.system"}}}), "_target_"),
-        (str({**config, "extra": 1}), "extra"),
-        ("a: [", "not YAML"),
-        ("[]", "not a configuration"),
+    code = {**config, "model": {**config["model"], "x": {"_target_": "os.system"}}}
+    for text, error, reason in [
+        (str(code), ConfigError, "_target_"),
+        (str({**config, "extra": 1}), ConfigError, "extra"),
+        ("a: [", DamagedFileError, "not YAML"),
+        ("[]", DamagedFileError, "contains a list, not keys and values"),
     ]:
         write(folder / "config.yaml", text)
-        with pytest.raises(ConfigError, match=reason):
+        with pytest.raises(error, match=reason):
             settings_of_folder(folder)
 
 
