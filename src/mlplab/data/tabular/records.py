@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mlplab.data.tabular.cells import is_missing, plain_number
+from mlplab.data.tabular.cells import map_numbers, plain_number
 from mlplab.data.tabular.number_columns import NumberBatch
 from mlplab.errors import DataError
 
@@ -36,13 +36,10 @@ class Records:
 
     def plain_numbers(self, names: Sequence[str]) -> NumberBatch:
         """Return those of these columns in which no cell is anything but missing or a number."""
-        numbers = {
-            name: [np.nan if is_missing(cell) else plain_number(cell) for cell in self.cells[name]]
-            for name in names
-        }
-        plain = [name for name, column in numbers.items() if None not in column]
-        x_FN = np.array([numbers[name] for name in plain], np.float64)
-        return plain, x_FN.reshape(len(plain), len(self)).T
+        parsed = {name: map_numbers(self.cells[name], plain_number) for name in names}
+        plain = {name: numbers_N for name, (numbers_N, wrong) in parsed.items() if not wrong}
+        x_FN = np.array(list(plain.values()), np.float64)
+        return list(plain), x_FN.reshape(len(plain), len(self)).T
 
 
 def as_records(values: Any, source: str = "x") -> Records | None:
