@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -77,7 +78,7 @@ class BlockGroup:
     def __len__(self) -> int:
         return len(self.positions)
 
-    @property
+    @cached_property
     def columns(self) -> list[int]:
         """The columns that the blocks read, G I."""
         return [c for start in self.starts for c in range(start, start + self.inputs)]
@@ -118,7 +119,6 @@ class BlockPlan:
                 )
             )
         self.groups = tuple(groups)
-        self._group_columns = [group.columns for group in groups]
         self.num_inputs = max(block.start + block.inputs for block in self.blocks)
         self.num_weights, self.num_biases = weights, biases
         copies = [(p, block) for p, block in enumerate(self.blocks) if block.identity]
@@ -152,7 +152,7 @@ class BlockPlan:
         outputs = [
             _group_outputs(
                 affine,
-                self._take(f"group {i}", h_KBI, self._group_columns[i]),
+                self._take(f"group {i}", h_KBI, group.columns),
                 weight[:, 0, group.weights].reshape(-1, len(group), group.inputs, group.outputs),
                 None
                 if bias is None
