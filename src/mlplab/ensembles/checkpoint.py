@@ -112,7 +112,7 @@ def _check_members(
     training: PackedTraining, session: Session, tree: Mapping[str, Any], step: int, run_folder: Path
 ) -> None:
     """Raise CheckpointError if the members differ from those of the checkpoint."""
-    new_run = rerun_command(run_folder, [])
+    new_run = rerun_command(run_folder)
     stored = tree["ensemble"]["overrides"]
     if list(map(_fixed, stored)) != list(map(_fixed, training.overrides)):
         raise CheckpointError(

@@ -25,7 +25,7 @@ def reading(path: Path, remedy: str | None = None) -> Iterator[None]:
     except (MlplabError, MemoryError):  # a file that is too large for this machine is not damaged
         raise
     except Exception as error:
-        raise DamagedFileError(path, fault_of(error), remedy or restore(path)) from error
+        raise DamagedFileError(path, fault_of(error), remedy or restore_or_rerun(path)) from error
 
 
 def fault_of(error: Exception) -> str:
@@ -49,7 +49,7 @@ RESTORE = "Restore the file from a copy."
 """The remedy for a file that training again would read too."""
 
 
-def restore(path: Path) -> str:
+def restore_or_rerun(path: Path) -> str:
     """The remedy for a file of a run folder that `mlplab rerun` does not read."""
     command = shlex.join(["mlplab", "rerun", str(path.parent)])
     return f"Restore the file from a copy, or train again: {command}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mlplab.errors import DamagedFileError
-from mlplab.io.reading import restore
+from mlplab.io.reading import restore_or_rerun
 from mlplab.tracking import bulk_metrics, read_metrics
 from mlplab.training.history import History
 
@@ -25,7 +25,7 @@ def recorded_columns(path: Path) -> dict[str, list[float]]:
     """
     columns = read_metrics(path)
     if not columns:
-        raise DamagedFileError(path, "it is empty", restore(path))
+        raise DamagedFileError(path, "it is empty", restore_or_rerun(path))
     return columns
 
 

@@ -32,7 +32,7 @@ def longer_lines(run: Run) -> list[str]:
     key, length = ("epochs", last) if training.steps is None else ("steps", training.steps)
     longer = [f"training.{key}={2 * int(length)}"]
     continues = bool(steps(run.folder / "checkpoints"))
-    command = resume_command(run.folder) if continues else rerun_command(run.folder, [])
+    command = resume_command(run.folder) if continues else rerun_command(run.folder)
     lines = [
         "The best epoch is the last one: a longer training may be better."
         f" Try: {command} {' '.join(longer)}"

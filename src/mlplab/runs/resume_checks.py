@@ -133,7 +133,7 @@ def find_checkpoint(folder: Path, step: int | None) -> tuple[Saved | None, list[
     except CheckpointError as error:
         raise CheckpointError(
             f"{error} The training does not restart from the beginning by itself; to start it"
-            f" again: {rerun_command(folder, [])}"
+            f" again: {rerun_command(folder)}"
         ) from error
 
 
@@ -195,7 +195,7 @@ def check_compatible(
         raise CheckpointError(
             f"The checkpoint of step {saved.step} has another configuration:"
             f" {'; '.join(refused)}. Only {', '.join(RESUMABLE_KEYS)} may change when a run is"
-            f" resumed. Restore the configuration, or start a new run: {rerun_command(folder, [])}"
+            f" resumed. Restore the configuration, or start a new run: {rerun_command(folder)}"
         )
     engines = _engine_of(saved), member.settings.engine
     if engines[0] != engines[1] and "engine" not in allowed:
@@ -210,7 +210,7 @@ def check_compatible(
                 f"The {what} changed since the checkpoint of step {saved.step} was saved"
                 f" ({saved.manifest[key][:12]} is now {now[key][:12]}): the run would continue with"
                 " other examples. Restore the old data, or start a new run:"
-                f" {rerun_command(folder, [])}"
+                f" {rerun_command(folder)}"
             )
     log.info("from the checkpoint of step %d, epoch %d", saved.step, saved.manifest["epoch"])
     if changes := machine_changes(saved, now["fingerprint"]):

@@ -41,7 +41,7 @@ def mirror_command(folder: Path, tracker: str, plugins: Sequence[str] = ()) -> s
     return shlex.join(["mlplab", "mirror", str(folder), "--to", tracker, *_plugin_flags(plugins)])
 
 
-def rerun_command(folder: Path, overrides: Sequence[str]) -> str:
+def rerun_command(folder: Path, overrides: Sequence[str] = ()) -> str:
     """Return the command line that trains the run in a folder again with these overrides."""
     return shlex.join(["mlplab", "rerun", str(folder), *overrides])
 
