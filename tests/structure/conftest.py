@@ -3,14 +3,11 @@ from __future__ import annotations
 import pytest
 from source_tree import REPOSITORY, nodes
 
-FOLDERS = ("src", "scripts", "tests")
-
 
 @pytest.fixture(scope="session")
-def parsed_sources():
-    """The sources in FOLDERS, parsed: whichever test is the first does not pay for the others."""
-    paths = {folder: sorted((REPOSITORY / folder).rglob("*.py")) for folder in FOLDERS}
-    return {folder: {path: nodes(path) for path in paths[folder]} for folder in FOLDERS}
+def parsed_folder(request):
+    """The sources in a folder, parsed: whichever test is the first does not pay for the others."""
+    return {path: nodes(path) for path in sorted((REPOSITORY / request.param).rglob("*.py"))}
 
 
 @pytest.fixture

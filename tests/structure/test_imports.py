@@ -109,7 +109,8 @@ def source() -> SourceTree:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("parsed_sources")
+@pytest.mark.usefixtures("parsed_folder")
+@pytest.mark.parametrize("parsed_folder", ["src"], indirect=True)
 def test_every_package_has_an_entry_and_imports_run_downward():
     assert_only_known(
         "forbidden_imports",

@@ -71,12 +71,12 @@ def senses() -> dict[str, str]:
     return yaml.safe_load(SENSES.read_text(encoding="utf-8")) or {}
 
 
-@pytest.mark.parametrize("folder", ["src", "scripts", "tests"])
-def test_identifiers_use_terms_of_the_field(folder, parsed_sources):
+@pytest.mark.parametrize("parsed_folder", ["src", "scripts", "tests"], indirect=True)
+def test_identifiers_use_terms_of_the_field(parsed_folder):
     allowed = set(senses())
     offenders = [
         f"{path.relative_to(REPOSITORY)}:{line}: {name}"
-        for path, module in parsed_sources[folder].items()
+        for path, module in parsed_folder.items()
         for name, line in offenses(module, allowed)
     ]
     assert offenders == []

@@ -12,7 +12,8 @@ TESTS = REPOSITORY / "tests"
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("parsed_sources")
+@pytest.mark.usefixtures("parsed_folder")
+@pytest.mark.parametrize("parsed_folder", ["tests"], indirect=True)
 def test_no_test_asserts_on_seconds():
     # Several assertions of one test are one entry of the list.
     assert_only_known("wall_time_assertions", wall_time_assertions(python_files(TESTS), TESTS))
