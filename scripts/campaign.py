@@ -88,7 +88,11 @@ def main() -> int:
     results = {}
     for suite in arguments.suites or SUITES:
         print(f"== {suite}: {SUITES[suite]}", flush=True)
-        results[suite] = run_suite(suite, folder, pytest_arguments)
+        try:
+            results[suite] = run_suite(suite, folder, pytest_arguments)
+        except KeyboardInterrupt:
+            print("\ninterrupted: the same command continues after the tests that have passed")
+            return 130
     print(f"\ncampaign, {folder.relative_to(ROOT)}:")
     for suite, (code, seconds) in results.items():
         print(f"  {suite:8} {'passed' if code == 0 else 'FAILED'}, {seconds / 60:.1f} min")
